@@ -1,0 +1,45 @@
+"""The base model of the paper's 4B runs: a Movie Gen transformer on video alone.
+
+    videojam train --config configs/dit_4b.py --workdir RUNS/dit_4b
+
+arXiv 2502.02492 fine-tunes Movie Gen's 4B transformer (arXiv 2410.13720): 32 blocks
+of width 3072, SwiGLU 8192, 24 heads, on clips of 128 frames of 256 x 256 at
+24 fps. The temporal autoencoder makes latents of 16 x 32 x 32 x 16, patches of
+1 x 2 x 2 make 4,096 tokens. Latents and text embeddings are read from prepared
+records (`autoencoder.name = "precomputed"`).
+
+The paper starts from a base that was pretrained at far greater cost; this config
+trains one from random parameters, or goes on from another with
+`--config.train.init_from=WORKDIR`. Its learning rate is ours, the paper gives none
+for the base.
+Hardware: as the fine-tuning, 32 A100 (80 GB). Not run by us.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict(
+        {
+            "clip": {"frames": 128, "height": 256, "width": 256, "fps": 24.0},
+            "source": {"name": "folder", "path": "clips"},
+            "autoencoder": {"name": "precomputed", "compression": (8, 8, 8), "channels": 16},
+            "text": {"name": "precomputed", "max_length": 512, "width": 4096},
+            "model": {
+                "motion": False,
+                "patch": (1, 2, 2),
+                "trunk": {"blocks": 32, "width": 3072, "ffn": 8_192, "heads": 24},
+                "dtype": "bfloat16",
+                "remat": "full",
+            },
+            "loss": {"sigma_min": 1e-5},
+            "optimizer": {"learning_rate": 1e-4, "warmup_steps": 2_000, "weight_decay": 0.1},
+            "train": {
+                "dataset": "../data",
+                "steps": 100_000,
+                "batch_size": 32,
+                "checkpoint_every": 1_000,
+            },
+            "mesh": {"data": 1, "fsdp": -1},
+        }
+    )

@@ -1,0 +1,34 @@
+"""What every test runs under: eight CPU devices, a compilation cache, checked shapes.
+
+The environment variables are set here, before anything imports jax, and with
+`setdefault`, so that `JAX_PLATFORMS=cuda pytest -m gpu` means what it says. Child
+processes inherit them.
+"""
+
+import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Pictures are drawn to memory, on machines without a screen as well.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+DEVICES = "--xla_force_host_platform_device_count"
+if DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}=8".strip()
+
+# A second run of the tests compiles nothing; only what takes a moment is kept.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax_tests"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+# From here on every call of an annotated function in these packages checks its
+# shapes and dtypes. Outside the tests the annotations cost nothing.
+# An int may stand for a float, as everywhere in Python.
+CHECKED = ("diffusion", "motion", "models", "parallel", "data", "sample", "train", "evaluate")
+install_import_hook(
+    [f"videojam_jax.{package}" for package in CHECKED],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)

@@ -1,0 +1,88 @@
+"""A source of tiny clips, some of them bad, and `prepare` over it, in this process or as a job.
+
+    python tiny_clips.py OUT [PROCESS_INDEX PROCESS_COUNT]
+
+prints a line after each batch, so that a test can end it between or amid batches.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from videojam_jax.data.clip import BadClip, Clip
+from videojam_jax.data.prepare import prepare
+from videojam_jax.models.autoencoders.pixels import Pixels
+from videojam_jax.models.text.bytes import ByteText
+
+SHAPE = (4, 16, 16, 3)
+BAD = (3, 10)  # indices
+COUNT = 29
+CAPTIONS = ("a red disc falls", "", "two bodies collide: größer")
+
+
+class TinyClips:
+    """`count` clips of noise with noise for flow; counts how often each was asked for."""
+
+    def __init__(self, count=COUNT, bad=BAD, listed_bad=({"source": "x.mp4", "reason": "no video"},)):
+        self.count, self.bad, self.set_aside = count, bad, list(listed_bad)
+        self.asked = []
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        if index in self.bad:
+            raise BadClip(f"tiny:{index}", "truncated")
+        rng = np.random.default_rng(index)
+        video = rng.integers(0, 256, SHAPE, dtype=np.uint8)
+        flow = rng.normal(size=(SHAPE[0] - 1, *SHAPE[1:3], 2)).astype(np.float32)
+        return Clip(video, CAPTIONS[index % 3], f"tiny:{index}", 8.0, flow)
+
+    def describe(self):
+        return {"name": "tiny", "clips": self.count}
+
+
+class CountingText(ByteText):
+    """Byte text that remembers what it was asked to encode."""
+
+    def __init__(self, max_length=32):
+        super().__init__(max_length)
+        object.__setattr__(self, "asked", [])
+
+    def encode(self, captions):
+        self.asked.append(list(captions))
+        return super().encode(captions)
+
+
+def prepare_tiny(out, source=None, **changes):
+    arguments = {
+        "flow": lambda clip: clip.flow,
+        "autoencoder": Pixels((1, 2, 2)),
+        "text": ByteText(32),
+        "out": Path(out),
+        "settings": {"config": {"clip": {"frames": 4}, "motion": {"flow": "exact"}}},
+        "clips_per_shard": 6,
+        "batch_size": 4,
+    }
+    return prepare(TinyClips() if source is None else source, **{**arguments, **changes})
+
+
+def digest(folder):
+    """Every file below the folder by name, hidden ones too, with the SHA-256 of its bytes."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(Path(folder).rglob("*"))
+    }
+
+
+if __name__ == "__main__":
+    out, index, count = (*sys.argv[1:], "0", "1")[:3]
+    prepare_tiny(
+        out,
+        process_index=int(index),
+        process_count=int(count),
+        report=lambda done, total, set_aside: print(done, total, flush=True),
+    )

@@ -1,0 +1,128 @@
+"""The arrows of the design: who may import whom, read from the source.
+
+Nothing is imported here, so an import inside a function counts as well.
+"""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGE = "videojam_jax"
+MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
+
+# A layer, and the layers it may import. "errors" is free to all.
+BOTTOM = {"diffusion", "parallel", "models"}
+ARROWS = {
+    "errors": set(),
+    "schema": set(),
+    "configuration": {"schema"},
+    "diffusion": set(),
+    "parallel": set(),
+    "models": set(),
+    "motion": {"models"},
+    "data": {"motion", "models"},
+    "build": BOTTOM | {"schema", "configuration", "motion", "data"},
+}
+# From here on each layer may import all that are listed before it.
+for name in ("sample", "train", "evaluate"):
+    ARROWS[name] = set(ARROWS)
+BELOW_JOBS = set(ARROWS)
+for job in ("bench", "plan", "convert"):
+    ARROWS[job] = BELOW_JOBS
+ARROWS["cli"] = set(ARROWS)
+
+ORACLES = {"torch", "diffusers", "transformers", "tensorflow"}
+FLAGS = {"argparse", "absl.flags", "absl.app", "optparse", "getopt"}
+# What a model or a formula has no business with.
+OUTSIDE = {"ml_collections", "pathlib", "os", "io", "tempfile", "shutil", "orbax", "grain", "absl"}
+
+
+def layer(path):
+    """`videojam_jax/data/clip.py` -> "data"; the package's own __init__ -> ""."""
+    first = path.relative_to(ROOT / PACKAGE).parts[0]
+    return "" if first == "__init__.py" else first.removesuffix(".py")
+
+
+def imports(path):
+    """Full dotted names that a file imports, wherever in the file."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            base = ".".join([*parts, *([node.module] if node.module else [])])
+            names += [f"{base}.{alias.name}" for alias in node.names]
+    return names
+
+
+def is_or_is_in(name, modules):
+    return any(name == module or name.startswith(module + ".") for module in modules)
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_from_layers_below_its_own(path):
+    own = layer(path)
+    if own == "":
+        assert not imports(path)
+        return
+    assert own in ARROWS, f"{name_of(path)}: no layer '{own}' in ARROWS; the design names each"
+    for name in imports(path):
+        if name == PACKAGE or name.startswith(PACKAGE + "."):
+            other = name.removeprefix(PACKAGE).lstrip(".").split(".")[0]
+            allowed = ARROWS[own] | {own, "errors"}
+            assert other in allowed, f"{name_of(path)} ({own}) imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_command_line_reads_flags(path):
+    if layer(path) == "cli":
+        return
+    for name in imports(path):
+        assert not is_or_is_in(name, FLAGS), f"{name_of(path)} imports {name}"
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr == "argv":
+            pytest.fail(f"{name_of(path)}, line {node.lineno} reads argv")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_package_does_not_import_what_it_is_compared_with(path):
+    for name in imports(path):
+        assert name.split(".")[0] not in ORACLES, f"{name_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if layer(path) in ("diffusion", "models")], ids=name_of
+)
+def test_mathematics_and_models_know_no_file_and_no_config(path):
+    for name in imports(path):
+        assert name.split(".")[0] not in OUTSIDE, f"{name_of(path)} imports {name}"
+        assert not is_or_is_in(name, {f"{PACKAGE}.configuration"})
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.name == "__init__.py"], ids=name_of
+)
+def test_an_init_file_holds_at_most_a_docstring(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        assert isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def test_there_is_no_drawer_for_what_has_no_home():
+    drawers = {"utils", "util", "common", "helpers", "misc"}
+    assert not [name_of(path) for path in MODULES if path.stem in drawers]
+
+
+def test_relative_and_nested_imports_are_seen(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    path = tmp_path / PACKAGE / "data" / "deep" / "one.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("def f():\n    from ...train import loop\n    from . import two\n")
+    assert imports(path) == [f"{PACKAGE}.train.loop", f"{PACKAGE}.data.deep.two"]
+    assert layer(path) == "data"

@@ -1,0 +1,271 @@
+"""`videojam JOB ...`: the one place that reads the command line."""
+
+import argparse
+import errno
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from videojam_jax.errors import UserError
+
+# Exit statuses besides 0: something the user can put right, and "stopped by a
+# signal, everything saved: run the same command again" (EX_TEMPFAIL).
+WRONG = 2
+STOPPED = 75
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one job; returns the exit status."""
+    arguments, overrides = _parse(sys.argv[1:] if argv is None else argv)
+    # orbax reports every save, and items it was not asked for, through absl's logger.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        return arguments.run(arguments, overrides) or 0
+    except UserError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(_os_error(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted; what was finished is kept, run the same command to go on")
+
+
+def prepare(arguments, overrides) -> None:
+    """A source's clips to shards of latents, motion latents and text."""
+    config = _config(arguments, overrides)
+    _start_jax()
+    from videojam_jax import build
+    from videojam_jax.data.prepare import prepare as run
+    from videojam_jax.train.logging import progress
+
+    workdir = _workdir(arguments.workdir)
+    source = build.source(config)
+    tree = config.to_dict()
+    names = ("clip", "source", "motion", "autoencoder", "text")
+    settings = {"config": {name: tree[name] for name in names}}
+    with progress(len(source), 0, "clips") as tell:
+        manifest = run(
+            source,
+            flow=build.flow_estimator(config),
+            autoencoder=build.autoencoder(config),
+            text=build.text(config),
+            out=workdir,
+            settings=settings,
+            sigma=config.motion.sigma,
+            **config.prepare.to_dict(),
+            report=lambda done, total, set_aside: tell(done),
+        )
+    if manifest is None:
+        print(f"{workdir}: this process's shards are done; others are still at work")
+        return
+    aside = manifest["set_aside"]
+    print(f"{manifest['clips']:,} clips prepared, {aside['count']} set aside")
+    for reason, count in list(aside["reasons"].items())[:5]:
+        print(f"  {count} x {reason}")
+    print(f"wrote {workdir / 'manifest.json'}")
+
+
+def train(arguments, overrides) -> int:
+    """Train a base model or VideoJAM; the same command goes on where it stopped."""
+    from videojam_jax import configuration
+
+    config = _config(arguments, overrides)
+    workdir = _workdir(arguments.workdir)
+    _tell_changes(workdir / "config.json", config)
+    _start_jax(guard=True)
+    from videojam_jax.train.loop import train as run
+
+    outcome = run(config, configuration.to_json(config), workdir)
+    if outcome.stopped:
+        print(
+            f"stopped by a signal at step {outcome.step}, checkpoint saved in "
+            f"{workdir / 'checkpoints'}; run the same command to go on"
+        )
+        return STOPPED
+    print(f"trained to step {outcome.step}; wrote {workdir / 'checkpoints'} and metrics.jsonl")
+    return 0
+
+
+def sample(arguments, overrides) -> None:
+    """Clips, and the motion that the model predicted with them, from captions."""
+    from videojam_jax import configuration
+
+    workdir = Path(arguments.workdir)
+    config = configuration.load_resolved(workdir / "config.json", overrides)
+    prompts = _prompts(arguments)
+    out = Path(arguments.out) if arguments.out else workdir / "samples" / "prompts"
+    _start_jax(guard=True)
+    from videojam_jax.evaluate.sample import sample as run
+
+    for path in run(config, workdir, prompts, arguments.seed, out, arguments.step):
+        print(f"wrote {path}")
+
+
+def report(arguments, overrides) -> None:
+    """Base and VideoJAM beside real clips, as one HTML page."""
+    from videojam_jax import configuration
+
+    workdir = Path(arguments.workdir)
+    base = Path(arguments.base) if arguments.base else workdir / "base"
+    joint = Path(arguments.videojam) if arguments.videojam else workdir / "videojam"
+    configs = [configuration.load_resolved(run / "config.json", overrides) for run in (base, joint)]
+    _start_jax(guard=True)
+    from videojam_jax.evaluate.compare import compare
+
+    for path in compare(*configs, base, joint, _workdir(workdir), arguments.clips, arguments.seed):
+        print(f"wrote {path}")
+
+
+def bench_data(arguments, overrides) -> None:
+    """Clips a second of the simulator, of `prepare` and of the loader."""
+    _start_jax()
+    from videojam_jax.bench.data import bench
+
+    rows = bench(arguments.seconds, _config(arguments, overrides) if arguments.config else None)
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        print(f"{row['name']:{width}}  {row['value']:10,.1f} {row['unit']}")
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(rows, indent=2) + "\n")
+        print(f"wrote {arguments.json}")
+
+
+def keys(arguments, overrides) -> None:
+    """Every config key with its default and meaning."""
+    from videojam_jax import configuration
+
+    print(configuration.explain())
+
+
+def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    parser = argparse.ArgumentParser(
+        prog="videojam",
+        description="Train, sample and judge video models that learn appearance and motion.",
+        allow_abbrev=False,
+    )
+    jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
+
+    def job(name, run, *, config: bool, workdir: str | None):
+        sub = jobs.add_parser(name, help=run.__doc__, description=run.__doc__, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        if config:
+            sub.add_argument(
+                "--config",
+                required=name != "bench",
+                metavar="FILE.py[:ARG]",
+                help="and --config.KEY=VALUE to change a key (see `videojam keys`)",
+            )
+        if workdir:
+            sub.add_argument("--workdir", required=True, metavar="DIR", help=workdir)
+        return sub
+
+    job("prepare", prepare, config=True, workdir="where the prepared clips go")
+    job("train", train, config=True, workdir="of the run; its config, logs and checkpoints")
+    sub = job("sample", sample, config=False, workdir="of the trained run")
+    sub.add_argument("--prompt", action="append", default=[], help="may be given several times")
+    sub.add_argument("--prompts", metavar="FILE", help="a text file, a prompt a line")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
+    sub.add_argument("--out", metavar="DIR", help="default: WORKDIR/samples/prompts")
+    sub = job("report", report, config=False, workdir="where the report goes")
+    sub.add_argument("--base", metavar="DIR", help="run of the base; default: WORKDIR/base")
+    sub.add_argument("--videojam", metavar="DIR", help="VideoJAM's; default: WORKDIR/videojam")
+    sub.add_argument("--clips", type=int, default=16, help="to sample and measure")
+    sub.add_argument("--seed", type=int, default=0)
+    sub = job("bench", bench_data, config=True, workdir=None)
+    sub.add_argument("what", choices=("data",))
+    sub.add_argument("--seconds", type=float, default=5.0, help="for each measurement")
+    sub.add_argument("--json", metavar="FILE", help="write the rows there too")
+    job("keys", keys, config=False, workdir=None)
+
+    arguments, rest = parser.parse_known_args(argv)
+    overrides = {}
+    rest = list(rest)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--config."):
+            jobs.choices[arguments.job].error(f"unknown argument {word}")
+        key, equals, value = word.removeprefix("--config.").partition("=")
+        if not equals:
+            if not rest:
+                parser.error(f"{word} needs a value: {word}=VALUE")
+            value = rest.pop(0)
+        overrides[key] = value
+    return arguments, overrides
+
+
+def _config(arguments, overrides):
+    from videojam_jax import configuration
+
+    return configuration.load(arguments.config, overrides)
+
+
+def _start_jax(guard: bool = False) -> None:
+    """Settings of the process, before any array: compiled programs are kept between runs.
+
+    With `guard`, an accidental copy between host and device is an error, not a
+    slowness found weeks later.
+    """
+    import jax
+
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "videojam_jax" / "xla"))
+    if guard:
+        jax.config.update("jax_transfer_guard", "disallow")
+
+
+def _workdir(path: str | Path) -> Path:
+    """The folder, made if it is not there; UserError when nothing can be written to it."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{path}: cannot write there ({error.strerror})") from None
+    return path
+
+
+def _tell_changes(path: Path, config) -> None:
+    """On resume, name the keys that are no longer what the run began with."""
+    from videojam_jax import configuration
+
+    if not path.exists():
+        return
+    before = configuration.flat(configuration.load_resolved(path))
+    now = configuration.flat(config)
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            print(f"changed since this run began: config.{key} {before.get(key)!r} -> {now.get(key)!r}")
+
+
+def _prompts(arguments) -> list[str]:
+    prompts = list(arguments.prompt)
+    if arguments.prompts:
+        try:
+            text = Path(arguments.prompts).read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{arguments.prompts}: not UTF-8 ({error.reason})") from None
+        prompts += [line.strip() for line in text.splitlines() if line.strip()]
+    if not prompts:
+        raise UserError("no prompt: give --prompt TEXT or --prompts FILE")
+    return prompts
+
+
+def _os_error(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"{where}the disk is full; free some space and run the same command to go on"
+    return f"{where}{error.strerror or error}"
+
+
+def _fail(message: str) -> int:
+    print(f"videojam: error: {message}", file=sys.stderr)
+    return WRONG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

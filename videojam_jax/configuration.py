@@ -1,0 +1,215 @@
+"""Configs: read, filled with defaults and checked before anything starts.
+
+A config file has a function `get_config(arg)` that returns an ml_collections
+`ConfigDict` naming what its experiment uses. `schema.SCHEMA` lists every key there
+is; an unknown key is an error that names the nearest known one.
+"""
+
+import ast
+import difflib
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from videojam_jax.errors import UserError
+from videojam_jax.schema import REQUIRED, SCHEMA, Key, Variants
+
+def load(name: str, overrides: dict[str, str] | None = None) -> ml_collections.FrozenConfigDict:
+    """Read `FILE.py` or `FILE.py:ARG`, apply `--config.key=value` overrides, check.
+
+    Args:
+      name: as given on the command line; ARG goes to the file's `get_config`.
+      overrides: dotted key to the text of its value.
+    Returns:
+      A frozen config with every key of `SCHEMA` that its variants have.
+    """
+    path, _, arg = name.partition(":")
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such config file{_nearest_file(path)}")
+    spec = importlib.util.spec_from_file_location("videojam_config", path)
+    if spec is None or not path.endswith(".py"):
+        raise UserError(f"{path}: a config is a Python file with a function get_config")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(arg) if arg else module.get_config()
+    except UserError:
+        raise
+    except KeyError as error:
+        raise UserError(f"{path}: it does not know {error}; see the commands at its top") from error
+    except Exception as error:
+        raise UserError(f"{path}: {type(error).__name__}: {error}") from error
+    tree = config.to_dict()
+    for key, text in (overrides or {}).items():
+        _override(tree, key, text)
+    return resolve(tree)
+
+
+def load_resolved(
+    path: Path, overrides: dict[str, str] | None = None
+) -> ml_collections.FrozenConfigDict:
+    """Read the config that `videojam train` keeps beside its run, and apply overrides."""
+    try:
+        tree = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; is this a workdir of `videojam train`?") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON: {error}") from None
+    for key, text in (overrides or {}).items():
+        _override(tree, key, text)
+    return resolve(tree)
+
+
+def resolve(tree: dict) -> ml_collections.FrozenConfigDict:
+    """Check a tree of keys against `SCHEMA` and fill in what it leaves out."""
+    filled = _fill(SCHEMA, tree, "")
+    width, heads = filled["model"]["trunk"]["width"], filled["model"]["trunk"]["heads"]
+    if width % heads:
+        raise UserError(f"config.model.trunk.heads = {heads} does not divide width = {width}")
+    text = filled["text"]
+    if text["name"] == "bytes" and text["width"] % text["heads"]:
+        raise UserError(
+            f"config.text.heads = {text['heads']} does not divide width = {text['width']}"
+        )
+    sample = filled["sample"]
+    if sample["schedule"] == "linear_quadratic" and sample["emulate"] < sample["steps"]:
+        raise UserError(
+            f"config.sample.emulate = {sample['emulate']} is less than steps = {sample['steps']}: "
+            "linear_quadratic takes its first half from a finer linear schedule"
+        )
+    return ml_collections.FrozenConfigDict(filled)
+
+
+def to_json(config: ml_collections.FrozenConfigDict) -> str:
+    """The config as indented JSON, as it is kept beside a run."""
+    return json.dumps(ml_collections.ConfigDict(config).to_dict(), indent=2) + "\n"
+
+
+def flat(config: ml_collections.FrozenConfigDict) -> dict[str, Any]:
+    """`{"optimizer.b1": 0.9, ...}`."""
+    values = {}
+
+    def walk(tree, prefix):
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{name}.")
+            else:
+                values[prefix + name] = value
+
+    walk(config.to_dict(), "")
+    return values
+
+
+def explain() -> str:
+    """Every key with its default and meaning, a line each (for `videojam keys`)."""
+    lines = []
+
+    def walk(schema, prefix):
+        for name, entry in schema.items():
+            if isinstance(entry, Key):
+                default = "required" if entry.default is REQUIRED else repr(entry.default)
+                allowed = f" [{' | '.join(map(str, entry.choices))}]" if entry.choices else ""
+                lines.append(f"{prefix}{name} = {default}{allowed}: {entry.doc}")
+            elif isinstance(entry, Variants):
+                for variant, section in entry.sections.items():
+                    lines.append(f"{prefix}{name}.name = {variant!r}:")
+                    walk(section, f"  {prefix}{name}.")
+            else:
+                walk(entry, f"{prefix}{name}.")
+
+    walk(SCHEMA, "config.")
+    return "\n".join(lines)
+
+
+def _fill(schema: dict, tree: dict, prefix: str) -> dict:
+    if not isinstance(tree, dict):
+        raise UserError(f"config.{prefix.rstrip('.')}: a section of keys, not {tree!r}")
+    for name in tree:
+        if name not in schema:
+            raise UserError(_unknown(prefix + name, list(schema), prefix))
+    filled = {}
+    for name, entry in schema.items():
+        path = prefix + name
+        if isinstance(entry, Key):
+            filled[name] = _value(entry, tree.get(name, entry.default), path)
+        elif isinstance(entry, Variants):
+            section = dict(tree.get(name, {}))
+            variant = section.pop("name", entry.default)
+            if variant not in entry.sections:
+                raise UserError(
+                    f"config.{path}.name = {variant!r}; known: {', '.join(entry.sections)}"
+                )
+            filled[name] = {
+                "name": variant,
+                **_fill(entry.sections[variant], section, f"{path}."),
+            }
+        else:
+            filled[name] = _fill(entry, tree.get(name, {}), f"{path}.")
+    return filled
+
+
+def _value(key: Key, value: Any, path: str) -> Any:
+    if value is REQUIRED:
+        raise UserError(f"config.{path} is not set: {key.doc}")
+    kind = key.kind or type(key.default)
+    if kind is tuple and isinstance(value, list):
+        value = tuple(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UserError(f"config.{path} = {value!r}: a {kind.__name__} is wanted ({key.doc})")
+    if key.length is not None and len(value) != key.length:
+        raise UserError(f"config.{path} = {value!r}: {key.length} values are wanted ({key.doc})")
+    if key.choices is not None and value not in key.choices:
+        raise UserError(f"config.{path} = {value!r}; one of: {', '.join(map(str, key.choices))}")
+    for item in value if kind is tuple else (value,):
+        if key.minimum is not None and not item >= key.minimum:
+            raise UserError(f"config.{path} = {value!r}: at least {key.minimum} ({key.doc})")
+        if key.maximum is not None and not item <= key.maximum:
+            raise UserError(f"config.{path} = {value!r}: at most {key.maximum} ({key.doc})")
+    return value
+
+
+def _override(tree: dict, key: str, text: str) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"config.{key}: {section} is a value, not a section")
+    try:
+        tree[name] = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        tree[name] = text  # a word is a string
+
+
+def _unknown(path: str, known: list[str], prefix: str) -> str:
+    name = path.rpartition(".")[2]
+    paths = _all_paths(SCHEMA, "")
+    # The right name in the wrong section; then initials ("lr"); then a slip of the pen.
+    found = [p for p in paths if p.rpartition(".")[2] == name]
+    found = found or [prefix + k for k in known if "".join(w[0] for w in k.split("_")) == name]
+    found = found or [prefix + difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]]
+    return f"unknown key config.{path}: did you mean config.{found[0]}?"
+
+
+def _all_paths(schema: dict, prefix: str) -> list[str]:
+    paths = []
+    for name, entry in schema.items():
+        if isinstance(entry, Key):
+            paths.append(prefix + name)
+        elif isinstance(entry, Variants):
+            for section in entry.sections.values():
+                paths += _all_paths(section, f"{prefix}{name}.")
+        else:
+            paths += _all_paths(entry, f"{prefix}{name}.")
+    return paths
+
+
+def _nearest_file(path: str) -> str:
+    folder = Path(path).parent
+    names = [p.name for p in folder.glob("*.py")] if folder.is_dir() else []
+    near = difflib.get_close_matches(Path(path).name, names, n=1)
+    return f"; did you mean {folder / near[0]}?" if near else ""

@@ -1,0 +1,53 @@
+"""What a source gives: a clip in memory, and the wish that shaped it."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSpec:
+    """The shape every clip of a data set is brought to."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+    # Distance in frames (at `fps`) between the starts of two clips cut from one
+    # file; 0 means "the clip's own length", so clips do not overlap.
+    stride: int = 0
+    crop: str = "centre"  # "centre" or "random" (random is a function of seed and clip)
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A short video with a caption.
+
+    Attributes:
+      video: uint8 `[t, h, w, 3]`, RGB.
+      caption: text, may be empty.
+      source_id: names the clip within its source for good ("cats/one.mp4#2").
+      fps: frames a second of `video`.
+      flow: float32 `[t - 1, h, w, 2]`, `(u, v)` in pixels from frame i to frame
+        i + 1, x to the right, y down; None where the source does not know it.
+    """
+
+    video: np.ndarray
+    caption: str
+    source_id: str
+    fps: float
+    flow: np.ndarray | None = None
+
+
+class BadClip(Exception):
+    """This clip cannot be used; the rest of its source can.
+
+    Raised by `source[i]`, caught by `prepare`, which sets the clip aside and
+    names it with its reason in the manifest.
+    """
+
+    def __init__(self, source_id: str, reason: str):
+        super().__init__(f"{source_id}: {reason}")
+        self.source_id = source_id
+        self.reason = reason

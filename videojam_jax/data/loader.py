@@ -1,0 +1,160 @@
+"""Prepared clips -> batches, positioned by the step number alone.
+
+The global batch of step `s` holds the elements `s B .. (s + 1) B - 1` of one endless
+order: the clips shuffled by the seed, shuffled differently in every epoch. Each
+process reads its own rows of that batch, so the order is the same on any number of
+processes, and a run continues at step `s` without reading what came before.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+
+from videojam_jax.data import manifest, records, shards
+from videojam_jax.errors import UserError
+
+_ENDLESS = 2**62
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared folder: random access to its records.
+
+    Attributes:
+      folder: where it is.
+      manifest: as `prepare` wrote it.
+      null_text: int32 `[n]` or bfloat16 `[n, e]`, the encoding of the empty caption.
+      data: the records' bytes by index.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    null_text: np.ndarray
+    data: grain.sources.ArrayRecordDataSource
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int, int]:
+        """`(t, h, w, c)` of a video latent and of a motion latent."""
+        return tuple(self.manifest["shapes"]["latent"])
+
+    @property
+    def video_shape(self) -> tuple[int, int, int, int]:
+        """`(t, h, w, 3)` of the clips that were encoded."""
+        return tuple(self.manifest["shapes"]["video"])
+
+    def __len__(self) -> int:
+        return self.manifest["clips"]
+
+    def __getitem__(self, index: int) -> records.Record:
+        return records.from_bytes(self.data[index])
+
+
+def open_dataset(folder: Path | str) -> Dataset:
+    """Opens a prepared folder after checking that all of it is there.
+
+    Raises:
+      UserError: no folder, nothing prepared in it, or shards missing or cut short.
+    """
+    folder = Path(folder)
+    advice = "run 'videojam prepare'"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of prepared clips; {advice} first")
+    settings = manifest.read(folder / manifest.SETTINGS)
+    if settings is None:
+        raise UserError(f"{folder} holds no prepared clips; {advice} first")
+    paths = manifest.shard_paths(folder, settings)
+    missing = [path.name for path in paths if shards.whole_shard(path) is None]
+    if missing:
+        named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise UserError(
+            f"{folder} is incomplete: {len(missing)} of {len(paths)} shards are missing or "
+            f"not whole ({named}); {advice} again to finish it"
+        )
+    whole = manifest.read(folder / manifest.MANIFEST)
+    if whole is None or not (folder / manifest.NULL_TEXT).exists():
+        raise UserError(
+            f"{folder} has no {manifest.MANIFEST} or no {manifest.NULL_TEXT}; {advice} again to "
+            "finish it"
+        )
+    if whole["format"] != manifest.FORMAT:
+        raise UserError(
+            f"{folder} was prepared in format {whole['format']}, this version reads "
+            f"{manifest.FORMAT}; {advice} into another folder"
+        )
+    # With the number of records given, a shard is opened when it is first read.
+    data = grain.sources.ArrayRecordDataSource(
+        [f"{folder / shard['file']}[0:{shard['clips']}]" for shard in whole["shards"]]
+    )
+    null_text = records.text_from_bytes((folder / manifest.NULL_TEXT).read_bytes())
+    return Dataset(folder, whole, null_text, data)
+
+
+def batches(
+    dataset: Dataset,
+    *,
+    seed: int,
+    batch_size: int,
+    text_length: int,
+    start_step: int = 0,
+    rows: tuple[int, int] | None = None,
+    threads: int = 2,
+    prefetch: int = 4,
+    motion: bool = True,
+) -> Iterator[dict[str, np.ndarray]]:
+    """An endless iterator over batches, beginning with that of `start_step`.
+
+    Args:
+      dataset: from `open_dataset`; may hold fewer clips than a batch.
+      seed: of the order.
+      batch_size: clips of the global batch, over all processes.
+      text_length: texts are padded to it.
+      start_step: the step whose batch comes first.
+      rows: `(first, end)`, the rows of the global batch to read here; None for all.
+      threads: that read and assemble batches ahead of their use.
+      prefetch: batches kept ready.
+      motion: whether to give the motion latents.
+
+    Yields:
+      `video` and `motion` bfloat16 `[rows, t, h, w, c]`, `text` int32 `[rows, n]` or
+      bfloat16 `[rows, n, e]`, `text_mask` bool `[rows, n]`.
+
+    Raises:
+      UserError: a text in the data set is longer than `text_length`.
+    """
+    longest = max(dataset.manifest["longest_text"], len(dataset.null_text))
+    if longest > text_length:
+        raise UserError(
+            f"{dataset.folder} holds a text of {longest} tokens, but the texts of a batch are to "
+            f"have {text_length}: raise the text's max_length to {longest}"
+        )
+    first, end = rows or (0, batch_size)
+    if not 0 <= first < end <= batch_size:
+        raise ValueError(f"rows {rows} are not rows of a batch of {batch_size}")
+    order = grain.MapDataset.range(len(dataset)).seed(seed).shuffle().repeat()
+
+    def batch(step: int) -> dict[str, np.ndarray]:
+        wanted = range(step * batch_size + first, step * batch_size + end)
+        return collate([dataset[order[i]] for i in wanted], text_length, motion)
+
+    steps = grain.MapDataset.range(start_step, _ENDLESS).map(batch)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+    return iter(steps.to_iter_dataset(options))
+
+
+def collate(
+    chosen: Sequence[records.Record], text_length: int, motion: bool = True
+) -> dict[str, np.ndarray]:
+    """Stacks records to one batch; captions and names stay behind."""
+    text, text_mask = records.pad_text([record["text"] for record in chosen], text_length)
+    latents = ("video", "motion") if motion else ("video",)
+    stacked = {name: _stack([record[name] for record in chosen]) for name in latents}
+    return stacked | {"text": text, "text_mask": text_mask}
+
+
+def _stack(latents: Sequence[np.ndarray]) -> np.ndarray:
+    # As integers: NumPy copies its own types faster than bfloat16, which is foreign to it.
+    return np.stack([latent.view(np.uint16) for latent in latents]).view(latents[0].dtype)

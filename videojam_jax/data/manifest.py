@@ -1,0 +1,125 @@
+"""What a prepared folder says about itself.
+
+    settings.json     what shaped the clips; written with the first shard, and from
+                      then on a run with other settings is refused
+    manifest.json     written last: settings, counts, what was set aside and why,
+                      shapes, shards, versions. No dates and no paths of this run, so
+                      that the same work gives the same bytes
+    null_text.msgpack the encoding of the empty caption
+"""
+
+import collections
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from videojam_jax.data import records, shards
+from videojam_jax.errors import UserError
+
+FORMAT = 1  # of the records and of the manifest
+
+SETTINGS = "settings.json"
+MANIFEST = "manifest.json"
+NULL_TEXT = "null_text.msgpack"
+
+# The packages whose version may show in the bytes.
+_PACKAGES = ("array-record", "flax", "grain", "jax", "jaxlib", "ml-dtypes", "numpy")
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A JSON file of ours; None where it is missing, UserError where it is not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(
+            f"{path} is not a file that 'videojam prepare' wrote: {error}; remove the folder "
+            "and prepare it again"
+        ) from error
+
+
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuses a folder that was begun with other settings, naming the first that differs."""
+    there = read(folder / SETTINGS)
+    if there is None:
+        return
+    # As JSON, so that both went the same way, tuples and all.
+    before, now = (
+        {key: json.dumps(value) for key, value in _flat(tree).items()}
+        for tree in (there, json.loads(shards.to_json(settings)))
+    )
+    for key in dict.fromkeys([*now, *before]):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f"{folder} was prepared with other settings: {key} is "
+                f"{before.get(key, 'not there')} in it and {now.get(key, 'not there')} now; "
+                "choose another folder, or delete this one to prepare it anew"
+            )
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any], process_index: int) -> None:
+    """Binds the folder to these settings, if nothing has bound it yet."""
+    if not (folder / SETTINGS).exists():
+        shards.write_common(folder / SETTINGS, shards.to_json(settings), process_index)
+
+
+def shard_paths(folder: Path, settings: Mapping[str, Any]) -> list[Path]:
+    """Where the shards of this folder are or will be, in order."""
+    count = -(-settings["clips"] // settings["clips_per_shard"])
+    return [folder / shards.shard_name(index, count) for index in range(count)]
+
+
+def build(
+    folder: Path,
+    settings: Mapping[str, Any],
+    notes: Sequence[Mapping[str, Any]],
+    set_aside: Sequence[Mapping[str, str]],
+) -> dict[str, Any]:
+    """The manifest of a folder whose shards are all whole.
+
+    Args:
+      folder: holds the shards.
+      settings: as in settings.json.
+      notes: of all shards, in order.
+      set_aside: what the source itself set aside while it listed its clips; what
+        was found while preparing is in the notes.
+    """
+    aside = [*set_aside, *(one for note in notes for one in note["set_aside"])]
+    reasons = collections.Counter(one["reason"] for one in aside)
+    shapes = next(note["shapes"] for note in notes if note["clips"])
+    return {
+        "format": FORMAT,
+        "clips": sum(note["clips"] for note in notes),
+        "set_aside": {
+            "count": len(aside),
+            "reasons": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+            "clips": aside,
+        },
+        "shapes": shapes,
+        "longest_text": max(note["longest_text"] for note in notes),
+        "settings": dict(settings),
+        "shards": [
+            {"file": path.name, "clips": note["clips"], "bytes": note["bytes"]}
+            for path, note in zip(shard_paths(folder, settings), notes, strict=True)
+        ],
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def write_null_text(folder: Path, text, process_index: int) -> None:
+    """Stores the encoding of the empty caption by `text.encode`."""
+    (null_text,) = text.encode([""])
+    shards.write_common(folder / NULL_TEXT, records.text_to_bytes(null_text), process_index)
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`; an empty dictionary counts as a value."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
+    return flat

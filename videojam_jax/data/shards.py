@@ -1,0 +1,143 @@
+"""Files of a prepared data set, each of which is whole or not there.
+
+A file is written under a temporary name beside its place, checked, flushed to the
+disk and renamed. A shard of the data set is two such files: the clips
+(`clips-00003-of-00016.array_record`) and, written after them, a note
+(`clips-00003-of-00016.json`) with what a rerun has to know of them. A shard whose
+note is missing, or whose clips have another size than noted, is not whole.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from array_record.python import array_record_module
+
+from videojam_jax.errors import UserError
+
+# One record a chunk, so that any record is read alone. All options that shape the
+# bytes are named, so that another version's defaults do not change them.
+_OPTIONS = "group_size:1,zstd:1,window_log:20,max_parallelism:1"
+
+_TEMPORARY = re.compile(
+    r"\.(?:clips-(?P<shard>\d+)-of-\d+\.(?:array_record|json)"
+    r"|[a-z_]+\.[a-z]+\.p(?P<process>\d+))\.[0-9a-f]{8}\.part"
+)
+
+
+def shard_name(index: int, count: int) -> str:
+    """`clips-00003-of-00016.array_record` for shard 3 of 16."""
+    return f"clips-{index:05d}-of-{count:05d}.array_record"
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> None:
+    """Writes an ArrayRecord file, whole or not at all.
+
+    Equal records give equal bytes. Raises UserError when the disk does not take
+    them; what `records` raises passes through; neither leaves a file behind.
+    """
+    with _temporary(path, tag="") as temporary:
+        writer = array_record_module.ArrayRecordWriter(str(temporary), _OPTIONS)
+        written = 0
+        for record in records:
+            with _as_user_error(path):
+                writer.write(record)
+            written += 1
+        with _as_user_error(path):
+            writer.close()
+            # A write that failed late is reported by neither write nor close.
+            if not _holds(temporary, written):
+                raise OSError("the file is not whole after writing; is the disk full?")
+
+
+def write_note(path: Path, note: dict[str, Any]) -> None:
+    """Writes the note of the shard whose clips are at `path`; the shard is whole then."""
+    _write(path.with_suffix(".json"), to_json(note), tag="")
+
+
+def write_common(path: Path, data: bytes, process_index: int) -> None:
+    """Writes a file that belongs to no shard, whole or not at all.
+
+    Several processes may write the same content at the same time.
+    """
+    _write(path, data, tag=f".p{process_index}")
+
+
+def whole_shard(path: Path) -> dict[str, Any] | None:
+    """The note of the shard with its clips at `path`, None where the shard is not whole."""
+    try:
+        note = json.loads(path.with_suffix(".json").read_bytes())
+        return note if path.stat().st_size == note["bytes"] else None
+    except FileNotFoundError:
+        return None
+
+
+def remove_stale(folder: Path, process_index: int, process_count: int) -> None:
+    """Removes what killed runs left of this process's share: temporary files alone."""
+    for path in folder.iterdir():
+        if match := _TEMPORARY.fullmatch(path.name):
+            owner = int(match["shard"] or match["process"] or 0) % process_count
+            if owner == process_index:
+                path.unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> bytes:
+    """JSON for people and for comparing byte by byte: indented, in the given order."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _write(path: Path, data: bytes, tag: str) -> None:
+    with _temporary(path, tag) as temporary, _as_user_error(path):
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, tag: str) -> Iterator[Path]:
+    """A name beside `path` to write to; becomes `path` if nothing is raised, else goes."""
+    # The random part keeps two runs in one folder, started by mistake, from mixing
+    # their bytes in one file.
+    temporary = path.with_name(f".{path.name}{tag}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        with _as_user_error(path):
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    except BaseException:
+        # The first trouble is the one to report.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _as_user_error(path: Path) -> Iterator[None]:
+    """OSError, and the RuntimeError that ArrayRecord raises instead, as UserError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: its temporary file went away while it was written; is another "
+            "'videojam prepare' at work in this folder?"
+        ) from error
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    except RuntimeError as error:
+        reason = str(error).removeprefix("write() failed: ").split(";")[0]
+        raise UserError(f"cannot write {path}: {reason}") from error
+
+
+def _holds(path: Path, count: int) -> bool:
+    if not path.exists():
+        raise FileNotFoundError(path)
+    reader = array_record_module.ArrayRecordReader(str(path))
+    try:
+        # The index of the records stands at the end of the file.
+        return reader.ok() and reader.num_records() == count
+    finally:
+        reader.close()

@@ -1,0 +1,255 @@
+"""Reading the frames of a video file, and writing mp4 and gif files whole or not at all."""
+
+import contextlib
+import io
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from einops import rearrange, repeat
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from videojam_jax.data.video_timing import VideoError, VideoInfo, open_video, probe, stamp
+from videojam_jax.errors import UserError
+
+# Seconds before the wanted time at which to look for a keyframe, in this order, then
+# from the start. mp4 looks keyframes up by decoding time, which with B-frames is before
+# the time a frame is shown, so the first one found may be a little too late.
+_SEEK_BACK = (0.0, 1.0, 5.0, 30.0)
+
+
+def read_video(
+    path: str | os.PathLike,
+    times: Sequence[float] | Float[np.ndarray, "t"] | None = None,
+    *,
+    info: VideoInfo | None = None,
+    fit: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """The frames shown at the wanted times, as RGB, upright and with square pixels.
+
+    For each time the frame on screen then is taken: the last one whose own time has
+    come. So a variable frame rate is honoured, and a frame may be taken several times
+    or not at all. Reading starts at the keyframe before the first time, not at the
+    start of the file (avi and gif apart, whose frames cannot be placed from the
+    middle). Transparency is laid over black.
+
+    Args:
+      times: seconds after the first frame, increasing; None for every frame once.
+      info: what `probe(path)` gave, when it is known already.
+      fit: applied to each frame that is taken, as soon as it is decoded (so a large
+        frame need not stay in memory); must give frames of one size.
+
+    Raises:
+      VideoError: the file cannot be decoded, or ends before the last of `times`.
+    """
+    info = info or probe(path)
+    if times is None:
+        with open_video(path) as (container, stream):
+            frames = [fit(_pixels(frame, stream)) for _, _, frame in _decode(container, stream)]
+        return _stacked(frames)
+    wanted = info.start + np.asarray(times, np.float64)
+    for back in _SEEK_BACK:
+        if wanted[0] - back <= info.start:
+            break
+        # Some streams cannot be decoded from the middle: then the way from the start decides.
+        with contextlib.suppress(VideoError):
+            frames = _frames_at(path, wanted, info, fit, seek=wanted[0] - back)
+            if frames is not None:
+                return frames
+    frames = _frames_at(path, wanted, info, fit, seek=None)
+    if frames is None:
+        raise VideoError(f"its first frames are missing: nothing is shown at {times[0]:.3f} s")
+    return frames
+
+
+def _frames_at(path, wanted, info, fit, seek: float | None):
+    """The frames shown at `wanted` (container seconds); None where decoding began too late.
+
+    Raises:
+      VideoError: a frame is damaged, or the video ends before the last of `wanted`.
+    """
+    interval = info.duration / info.frames
+    taken = []
+    previous, image, end = None, None, 0.0
+
+    def take(frame, stream):
+        nonlocal image
+        if image is None:
+            if frame.is_corrupt:
+                raise VideoError(f"the frame shown at {end - info.start:.3f} s is damaged")
+            image = fit(_pixels(frame, stream))
+        taken.append(image)
+
+    with open_video(path) as (container, stream):
+        if seek is not None and container.format.name not in ("avi", "gif"):
+            container.seek(int(seek / info.tick), stream=stream)
+        late = interval if seek is None else info.rounding
+        for start, duration, frame in _decode(container, stream):
+            if previous is None and start > wanted[0] + late:
+                return None
+            while previous is not None and wanted[len(taken)] < start - info.rounding:
+                take(previous, stream)
+                if len(taken) == len(wanted):
+                    return _stacked(taken)
+            previous, image, end = frame, None, start + (duration or interval)
+        # The last frame is shown until its end, which some containers leave vague.
+        end += interval / 2
+        while previous is not None and len(taken) < len(wanted) and wanted[len(taken)] < end:
+            take(previous, stream)
+    if len(taken) < len(wanted):
+        lost = wanted[len(taken)] - info.start
+        raise VideoError(f"frames are missing: nothing can be decoded at {lost:.3f} s")
+    return _stacked(taken)
+
+
+def _stacked(frames: list[np.ndarray]) -> UInt8[np.ndarray, "t h w 3"]:
+    if not frames:
+        raise VideoError("none of its frames can be decoded")
+    if len({frame.shape for frame in frames}) > 1:
+        raise VideoError("its frames change size")
+    return np.stack(frames)
+
+
+def _decode(container, stream) -> Iterator[tuple[float, float, av.VideoFrame]]:
+    """Every frame from here on, in the order shown: start and duration in seconds, frame."""
+    tick = float(stream.time_base)
+    if container.format.name != "avi":
+        for frame in container.decode(stream):
+            if frame.pts is not None:
+                yield frame.pts * tick, (frame.duration or 0) * tick, frame
+        return
+    # The n-th frame shown takes the place of the n-th packet stored (see `stamp`).
+    places = []
+    shown = 0
+    for packet in container.demux(stream):
+        if packet.size:
+            places.append(stamp(container, packet))
+        for frame in packet.decode():
+            yield places[min(shown, len(places) - 1)] * tick, tick, frame
+            shown += 1
+
+
+def _pixels(frame: av.VideoFrame, stream) -> UInt8[np.ndarray, "h w 3"]:
+    """A decoded frame as it is meant to be seen."""
+    # One thread: swscale would otherwise start one for each core, for every frame.
+    if any(component.is_alpha for component in frame.format.components):
+        rgba = frame.to_ndarray(format="rgba", threads=1)
+        alpha = rgba[..., 3:].astype(np.uint16)
+        image = ((rgba[..., :3] * alpha + 127) // 255).astype(np.uint8)
+    else:
+        image = frame.to_ndarray(format="rgb24", threads=1)
+    aspect = float(stream.sample_aspect_ratio or 1)
+    if aspect != 1 and 1 / 8 <= aspect <= 8:  # beyond that the header is wrong
+        height, width = image.shape[:2]
+        size = (round(width * max(aspect, 1)), round(height / min(aspect, 1)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return np.rot90(image, round(frame.rotation / 90) % 4)
+
+
+def write_mp4(
+    path: str | os.PathLike, video: UInt8[np.ndarray, "t h w 3"], fps: float, *, scale: int = 1
+) -> Path:
+    """Write a clip as H.264 (yuv420p, BT.709, crf 18), which every browser plays.
+
+    The file appears whole under its name or not at all, and its bytes depend on the
+    arguments and the version of PyAV alone.
+
+    Args:
+      fps: frames a second; kept to a fraction with a denominator of at most 1001.
+      scale: enlarges every pixel to `scale` x `scale`, so that a 32 x 32 clip can be
+        seen (and keeps its colours, which H.264 stores at half the resolution).
+        An odd height or width is then made even by repeating the last row or column.
+
+    Raises:
+      UserError: the folder is missing or not writable, or the disk is full.
+    """
+    video = _enlarge(video, scale)
+    height, width = video.shape[1:3]
+    video = np.pad(video, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    rate = Fraction(fps).limit_denominator(1001)
+    memory = io.BytesIO()
+    with av.open(memory, "w", format="mp4") as container:
+        # One thread, since the number of threads changes x264's bytes.
+        options = {"crf": "18", "preset": "medium", "threads": "1"}
+        stream = container.add_stream("libx264", rate=rate, options=options)
+        stream.height, stream.width = video.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        bt709, limited = 1, 1  # their numbers in H.264 and libav
+        context.colorspace = context.color_primaries = context.color_trc = bt709
+        context.color_range = limited
+        for image in video:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame = frame.reformat(
+                format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", threads=1
+            )
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return _write_whole(Path(path), memory.getvalue())
+
+
+def write_gif(
+    path: str | os.PathLike, video: UInt8[np.ndarray, "t h w 3"], fps: float, *, scale: int = 1
+) -> Path:
+    """Write a clip as an endlessly repeated gif with one palette of 256 colours.
+
+    A gif counts in hundredths of a second: delays are rounded so that the clip as a
+    whole keeps its length, and none is under 0.02 s, below which browsers slow down to
+    10 frames a second (so more than 50 frames a second play slower). Whole or not at
+    all, and `scale`, as in `write_mp4`.
+
+    Raises:
+      UserError: the folder is missing or not writable, or the disk is full.
+    """
+    video = _enlarge(video, scale)
+    # The palette is made from all frames at once, so that colours do not flicker; up to
+    # 2^18 pixels stand for the whole clip.
+    pixels = rearrange(video, "t h w c -> 1 (t h w) c")
+    pixels = pixels[:, :: max(1, pixels.shape[1] >> 18)]
+    palette = Image.fromarray(pixels).quantize(256, method=Image.Quantize.MEDIANCUT)
+    frames = [
+        Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)
+        for image in video
+    ]
+    stamps = np.round(np.arange(len(video) + 1) * 100 / fps).astype(int)
+    delays = [10 * max(2, int(delay)) for delay in np.diff(stamps)]
+    memory = io.BytesIO()
+    frames[0].save(
+        memory,
+        format="GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=delays,
+        loop=0,
+        optimize=False,
+    )
+    return _write_whole(Path(path), memory.getvalue())
+
+
+def _enlarge(video: np.ndarray, scale: int) -> UInt8[np.ndarray, "t h w 3"]:
+    return repeat(video, "t h w c -> t (h a) (w b) c", a=scale, b=scale)
+
+
+def _write_whole(path: Path, data: bytes) -> Path:
+    """Write under a passing name in the same folder, then rename."""
+    passing = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with open(passing, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # some file systems find out only now that they are full
+        os.replace(passing, path)
+    except OSError as error:
+        reason = error.strerror
+        if not path.parent.is_dir():
+            reason = f"there is no folder {path.parent}"
+        raise UserError(f"{path} cannot be written: {reason}") from error
+    finally:
+        passing.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,179 @@
+"""When the frames of a video file are shown, from its index or its packets.
+
+Containers: mp4/mov, mkv/webm, avi and gif, whatever their extension says. libav's
+own log stays off, as PyAV leaves it; what went wrong is in the exceptions.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import stat
+
+import av
+from av.stream import Disposition
+
+# Only the containers a video folder is meant to hold, and only local files: libav
+# would otherwise take a text file for a playlist and open the addresses in it.
+_OPEN_OPTIONS = {"format_whitelist": "mov,matroska,avi,gif", "protocol_whitelist": "file"}
+
+_LONGEST_FRAME = 60.0  # seconds; no video shows its frames for longer on average
+
+
+class VideoError(Exception):
+    """This file, or this part of it, cannot be read as video; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoInfo:
+    """When a file's frames are shown.
+
+    Attributes:
+      start: time stamp of the first frame, in seconds.
+      duration: seconds from the first frame to the end of the last one.
+      frames: how many frames the file holds.
+      tick: the container's unit of time, in seconds.
+    """
+
+    start: float
+    duration: float
+    frames: int
+    tick: float
+
+    @property
+    def fps(self) -> float:
+        """Frames a second on average."""
+        return self.frames / self.duration
+
+    @property
+    def rounding(self) -> float:
+        """Seconds by which a frame may be stamped later than its true time.
+
+        mkv counts in milliseconds and gif in hundredths: at 24 frames a second
+        frame 1 is stamped 0.042 or 0.04 for 0.041667. A frame is taken as shown this
+        much before its stamp. An eighth of a frame is the most: avi's tick is a whole
+        frame.
+        """
+        return min(self.tick / 2, self.duration / self.frames / 8) + 1e-6
+
+    def samples(self, fps: float) -> int:
+        """How many of the times i / fps, i = 0, 1, ..., fall before the last frame's end."""
+        return max(1, math.ceil((self.duration - 2 * self.rounding) * fps))
+
+
+def probe(path: str | os.PathLike) -> VideoInfo:
+    """When the frames of the first video stream of `path` are shown; decodes nothing.
+
+    mp4 and mov name every frame in their index, so only that is read; the packets of
+    the other containers are walked through.
+
+    Raises:
+      VideoError: not a video, no video stream, no frames, or cut off.
+    """
+    with open_video(path) as (container, stream):
+        info = None
+        if "mov" in container.format.name:
+            info = _from_index(stream, os.path.getsize(path))
+        if container.format.name == "gif":
+            _check_gif_end(path)
+        info = info or _from_packets(container, stream)
+    if info.duration > _LONGEST_FRAME * info.frames:
+        # A damaged header, which would be cut into any number of clips.
+        raise VideoError(f"its timing is wrong: {info.frames} frames in {info.duration:.0f} s")
+    return info
+
+
+@contextlib.contextmanager
+def open_video(path: str | os.PathLike):
+    """Give `(container, stream)` of PyAV; libav's errors, also later ones, as VideoError."""
+    path = os.path.abspath(path)  # a relative "a:b.mp4" would read as a protocol
+    opened = False
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise VideoError("not a regular file")
+        if status.st_size == 0:
+            raise VideoError("the file is empty (0 bytes)")
+        options = dict(_OPEN_OPTIONS)
+        with av.open(path, options=options, metadata_errors="replace") as container:
+            opened = True
+            yield container, _video_stream(container)
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
+        what = "damaged or cut off" if opened else "not a readable video, or cut off"
+        raise VideoError(what) from error
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(error.strerror or str(error)) from error
+
+
+def stamp(container, packet_or_frame) -> int | None:
+    """The time a packet or frame is shown, in ticks; None when it has none.
+
+    avi stores no such times, and those libav guesses are wrong with B-frames. Its
+    packets each take one place of a constant rate, in the order they are stored.
+    """
+    if container.format.name == "avi":
+        return packet_or_frame.dts
+    return packet_or_frame.pts
+
+
+def _video_stream(container):
+    if not len(container.streams):
+        raise VideoError("holds no streams: not a video, or cut off before its index")
+    # The cover picture of a sound file is a video stream too, of one frame.
+    pictures = Disposition.attached_pic
+    moving = [s for s in container.streams.video if not s.disposition & pictures]
+    if not moving:
+        raise VideoError("no video stream")
+    if moving[0].codec_context is None:
+        raise VideoError("its video codec is not known")
+    moving[0].codec_context.thread_count = 1  # clips are read in parallel, a thread each
+    return moving[0]
+
+
+def _from_index(stream, size: int) -> VideoInfo | None:
+    """Timing from an mp4's index; None when it does not name every frame.
+
+    It does not in a fragmented file, or where an edit list cuts frames away.
+    """
+    ends = [entry.pos + entry.size for entry in stream.index_entries]
+    if not ends or len(ends) != stream.frames or not stream.duration:
+        return None
+    missing = sum(end > size for end in ends)
+    if missing:
+        raise VideoError(f"cut off: {missing} of its {len(ends)} frames are missing")
+    tick = float(stream.time_base)
+    return VideoInfo((stream.start_time or 0) * tick, stream.duration * tick, len(ends), tick)
+
+
+def _from_packets(container, stream) -> VideoInfo:
+    shown = []  # (stamp, duration) of each frame, in ticks
+    last_end = 0.0  # of any stream, in seconds
+    for packet in container.demux():
+        start = stamp(container, packet)
+        if start is None or packet.size == 0 or packet.is_discard:
+            continue
+        last_end = max(last_end, float((start + packet.duration) * packet.time_base))
+        if packet.stream_index == stream.index:
+            shown.append((start, packet.duration))
+    if not shown:
+        raise VideoError("holds no frames")
+    tick = float(stream.time_base)
+    first, (last, last_duration) = min(shown)[0], max(shown)
+    rate = float(stream.guessed_rate or 25)
+    interval = (last - first) / (len(shown) - 1) if last > first else 1 / (rate * tick)
+    duration = (last - first + (last_duration or interval)) * tick
+    if len(shown) + 1 < stream.frames and container.format.name == "avi":
+        missing = stream.frames - len(shown)
+        raise VideoError(f"cut off: {missing} of its {stream.frames} frames are missing")
+    stated = (container.duration or 0) / 1e6
+    if last_end < stated - max(0.1, 2 * interval * tick):
+        raise VideoError(f"cut off: {stated:.2f} s by its header, it ends at {last_end:.2f} s")
+    return VideoInfo(first * tick, duration, len(shown), tick)
+
+
+def _check_gif_end(path: str | os.PathLike) -> None:
+    # libav reads a gif that is cut off as a shorter one; the end mark tells them apart.
+    with open(path, "rb") as file:
+        file.seek(-min(64, os.path.getsize(path)), os.SEEK_END)
+        if not file.read().rstrip(b"\0").endswith(b";"):
+            raise VideoError("cut off: the gif has no end mark")

@@ -1,0 +1,147 @@
+"""The training objective: one flow-matching loss over appearance and motion."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from einops import reduce
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+
+from videojam_jax.diffusion.conditions import draw_drops, replace_text, zero_motion
+from videojam_jax.diffusion.path import Velocity, interpolate, sample_time, target_velocity
+from videojam_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class LossOptions:
+    """The numbers of the loss. The defaults are the paper's.
+
+    Attributes:
+      p_drop_text: share of samples trained with the empty caption.
+      p_drop_motion: share of samples whose motion input is zero.
+      motion_weight: weight of the motion half; 1 in the paper.
+      motion_target_when_dropped: whether a sample without motion input still has to
+        predict its motion. If not, the motion loss is the mean over the others.
+      sigma_min: noise left on the data at `t = 1`; 1e-5 in Movie Gen.
+      time_kind, time_mean, time_std: see `path.sample_time`.
+
+    Raises:
+      UserError: for a probability outside [0, 1], a negative weight or a `sigma_min`
+        outside [0, 1).
+    """
+
+    p_drop_text: float = 0.3
+    p_drop_motion: float = 0.2
+    motion_weight: float = 1.0
+    motion_target_when_dropped: bool = True
+    sigma_min: float = 0.0
+    time_kind: str = "logit_normal"
+    time_mean: float = 0.0
+    time_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("p_drop_text", "p_drop_motion"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise UserError(f"{name} is {value}; a probability lies in [0, 1]")
+        if not self.motion_weight >= 0:
+            raise UserError(f"motion_weight is {self.motion_weight}; it must be 0 or more")
+        if not 0 <= self.sigma_min < 1:
+            raise UserError(f"sigma_min is {self.sigma_min}; it must lie in [0, 1)")
+
+
+def joint_loss(
+    velocity: Velocity,
+    x1: Float[Array, "b *shape"],
+    d1: Float[Array, "b *shape"] | None,
+    text: Shaped[Array, "b n *e"],
+    text_mask: Bool[Array, "b n"],
+    null_text: Shaped[Array, "n *e"],
+    null_mask: Bool[Array, " n"],
+    key: PRNGKeyArray,
+    options: LossOptions = LossOptions(),
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The joint flow-matching loss of appearance and motion.
+
+        loss = E || u_x - v_x ||^2 + motion_weight E || u_d - v_d ||^2
+        (u_x, u_d) = u+([x_t, d_t], y, t),  v_x = x1 - x0,  v_d = d1 - d0
+
+    VideoJAM (arXiv 2502.02492, section 4.2, equation 6). Each norm is a mean
+    over the elements of its half, so `motion_weight = 1` is the paper's equal
+    weighting. Video and motion share one time `t`; their noises are independent.
+    Text and motion are dropped independently (see `conditions.py`).
+    Everything here is computed in float32, whatever the latents are stored in.
+
+    Every random number comes from `key`, one part of it for each purpose, so the
+    noise of the video, the times and the dropped texts are the same with and
+    without motion.
+
+    Args:
+      velocity: the model (see `path.Velocity`).
+      x1: clean video latents.
+      d1: clean motion latents, or None for a base model.
+      text, text_mask: the encoded captions.
+      null_text, null_mask: the encoded empty caption, which replaces dropped text.
+      key: decides noise, times and what is dropped.
+      options: see `LossOptions`.
+
+    Returns:
+      The loss, and its parts: `appearance_loss`, and `motion_loss` where there is
+      motion.
+
+    >>> x1 = d1 = jnp.ones((2, 4, 8, 8, 3))
+    >>> text, mask = jnp.ones((2, 5), jnp.int32), jnp.ones((2, 5), bool)
+    >>> always_zero = lambda x_t, d_t, t, text, text_mask: (0 * x_t, 0 * d_t)
+    >>> loss, parts = joint_loss(
+    ...     always_zero, x1, d1, text, mask, text[0], mask[0], jax.random.key(0))
+    >>> sorted(parts), bool(loss == parts["appearance_loss"] + parts["motion_loss"])
+    (['appearance_loss', 'motion_loss'], True)
+    """
+    x_key, d_key, time_key, drop_key = jax.random.split(key, 4)
+    b = x1.shape[0]
+    t = sample_time(time_key, b, options.time_kind, options.time_mean, options.time_std)
+    drop_text, drop_motion = draw_drops(drop_key, b, options.p_drop_text, options.p_drop_motion)
+    text, text_mask = replace_text(drop_text, text, text_mask, null_text, null_mask)
+
+    x_t, v_x = _noised(x_key, x1, t, options.sigma_min)
+    d_t, v_d = None, None
+    if d1 is not None:
+        d_t, v_d = _noised(d_key, d1, t, options.sigma_min)
+        d_t = zero_motion(drop_motion, d_t)
+
+    u_x, u_d = velocity(x_t, d_t, t, text, text_mask)
+    appearance_loss = squared_error(u_x, v_x).mean()
+    if d1 is None:
+        return appearance_loss, {"appearance_loss": appearance_loss}
+
+    errors = squared_error(u_d, v_d)
+    if options.motion_target_when_dropped:
+        motion_loss = errors.mean()
+    else:
+        kept = jnp.logical_not(drop_motion).astype(jnp.float32)
+        motion_loss = (kept * errors).sum() / jnp.maximum(kept.sum(), 1)
+    loss = appearance_loss + options.motion_weight * motion_loss
+    return loss, {"appearance_loss": appearance_loss, "motion_loss": motion_loss}
+
+
+def squared_error(
+    u: Float[Array, "b *shape"], v: Float[Array, "b *shape"]
+) -> Float[Array, " b"]:
+    """The mean squared error of each sample, in float32.
+
+        e_i = mean_j (u_ij - v_ij)^2
+
+    >>> print(squared_error(jnp.array([[1.0, 3.0], [0.0, 0.0]]), jnp.zeros((2, 2))))
+    [5. 0.]
+    """
+    difference = u.astype(jnp.float32) - v.astype(jnp.float32)
+    return reduce(jnp.square(difference), "b ... -> b", "mean")
+
+
+def _noised(
+    key: PRNGKeyArray, clean: Float[Array, "b *shape"], t: Float[Array, " b"], sigma_min: float
+) -> tuple[Float[Array, "b *shape"], Float[Array, "b *shape"]]:
+    """Draw noise for `clean`; return the point of the path at `t`, and the velocity there."""
+    clean = clean.astype(jnp.float32)
+    noise = jax.random.normal(key, clean.shape, jnp.float32)
+    return interpolate(clean, noise, t, sigma_min), target_velocity(clean, noise, sigma_min)

@@ -1,0 +1,154 @@
+"""Loss curves, from `metrics.jsonl` to a drawing."""
+
+import dataclasses
+import io
+import itertools
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from videojam_jax.errors import UserError
+
+# Titles of the panels and the key that each of them shows.
+PANELS = (("Appearance loss", "appearance_loss"), ("Motion loss", "motion_loss"))
+# The same key with this before it holds the loss on clips that are not trained on.
+VALIDATION = "validation_"
+COLOURS = ("#4c8fd0", "#e2803a", "#52a868", "#b774c8")
+# Stands in for "the colour of the page's text", which only the browser knows.
+TEXT_COLOUR = "#010203"
+MOST_POINTS = 1500
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A run: its name in the legend and its rows `{"step": 10, "loss": ..., ...}`."""
+
+    name: str
+    rows: Sequence[dict]
+
+
+def read_metrics(path: pathlib.Path) -> list[dict]:
+    """The rows of a `metrics.jsonl`, by step.
+
+    A run that was killed may have left half a last line, and one that was resumed
+    tells some steps twice: the first is passed over, of the second the later one
+    counts.
+
+    Raises:
+      UserError: there is no such file, or a line before the last is not JSON.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    rows: dict[tuple, dict] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            step = row["step"]
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}, line {number}: not a JSON object with a step") from error
+        # Training and validation rows may share a step, and neither hides the other.
+        rows[step, frozenset(row)] = row
+    return sorted(rows.values(), key=lambda row: row["step"])
+
+
+def smooth(values: Float[np.ndarray, "n"], width: int) -> Float[np.ndarray, "n"]:
+    """The mean over a centred window of `width` values, narrower at the ends.
+
+    >>> smooth(np.array([0.0, 3.0, 6.0, 0.0]), 3)
+    array([1.5, 3. , 3. , 3. ])
+    """
+    # A window no wider than the values, so that "same" means their length.
+    window = np.ones(max(1, min(width, len(values))))
+    count = np.convolve(np.ones(len(values)), window, mode="same")
+    return np.convolve(values, window, mode="same") / count
+
+
+def series(rows: Sequence[dict], key: str) -> Float[np.ndarray, "n 2"]:
+    """Steps and finite values of `key` in the rows that have it."""
+    points = [
+        (row["step"], row[key])
+        for row in rows
+        if isinstance(row.get(key), int | float) and math.isfinite(row[key])
+    ]
+    return np.asarray(points, np.float64).reshape(-1, 2)
+
+
+def _limits(
+    raw: Sequence[Float[np.ndarray, "_n"]], whole: Sequence[Float[np.ndarray, "_m"]]
+) -> tuple[float, float] | None:
+    """A range of values that shows `whole` entirely and `raw` but for its outliers."""
+    values = np.concatenate([*(np.percentile(part, [1, 99]) for part in raw), *whole])
+    margin = 0.05 * np.ptp(values)
+    return (values.min() - margin, values.max() + margin) if margin > 0 else None
+
+
+def draw(curves: Sequence[Curve]) -> str | None:
+    """The losses as an inline SVG whose text takes the colour of the page.
+
+    One panel for each part of the loss that any run has: faint the values as they
+    were logged, over them a line smoothed over a fiftieth of the run, and a dot for
+    each value on validation clips. None where there is nothing to draw.
+    """
+    coloured = list(zip(itertools.cycle(COLOURS), curves, strict=False))
+    panels = []
+    for title, key in PANELS:
+        drawn = [(colour, curve) for colour, curve in coloured if len(series(curve.rows, key))]
+        if drawn:
+            panels.append((title, key, drawn))
+    if not panels:
+        return None
+    # Text stays text, and the same curves give the same bytes.
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "videojam",
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "font.size": 10.5,
+        "text.color": TEXT_COLOUR,
+        "axes.edgecolor": TEXT_COLOUR,
+        "axes.labelcolor": TEXT_COLOUR,
+        "xtick.color": TEXT_COLOUR,
+        "ytick.color": TEXT_COLOUR,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(6 * len(panels), 3.6), layout="constrained")
+        all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (title, key, drawn) in zip(all_axes, panels, strict=True):
+            raw, whole = [], []
+            for colour, curve in drawn:
+                points = series(curve.rows, key)
+                line = smooth(points[:, 1], len(points) // 50)
+                every = max(1, len(points) // MOST_POINTS)
+                steps = points[::every, 0]
+                axes.plot(steps, points[::every, 1], color=colour, alpha=0.25, linewidth=0.8)
+                axes.plot(steps, line[::every], color=colour, linewidth=1.8, label=curve.name)
+                held_out = series(curve.rows, VALIDATION + key)
+                raw.append(points[:, 1])
+                whole += [line, held_out[:, 1]]
+                if len(held_out):
+                    label = f"{curve.name}, validation"
+                    axes.plot(*held_out.T, "o", color=colour, markersize=5, label=label)
+            if limits := _limits(raw, whole):
+                axes.set_ylim(*limits)
+            axes.set_title(title, loc="left", fontsize=11.5)
+            axes.set_xlabel("step")
+            axes.grid(alpha=0.15, color=TEXT_COLOUR)
+            axes.legend(frameon=False)
+        out = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})
+    svg = out.getvalue()
+    # What is before <svg> is for files of their own.
+    return svg[svg.index("<svg") :].replace(TEXT_COLOUR, "currentColor")

@@ -1,0 +1,59 @@
+"""`videojam sample`: captions in, clips and their predicted motion out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import FrozenConfigDict
+
+from videojam_jax import build
+from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.sample.clips import Clips, to_clips
+from videojam_jax.sample.files import write_samples
+from videojam_jax.sample.generate import make_generate
+from videojam_jax.train import checkpoint
+from videojam_jax.train.state import abstract_params, create_params
+
+
+def sample(
+    config: FrozenConfigDict,
+    workdir: Path,
+    prompts: Sequence[str],
+    seed: int,
+    out: Path,
+    step: int | None = None,
+) -> list[Path]:
+    """Sample a clip for every prompt from a run's checkpoint; returns the files written."""
+    params, step = trained_params(config, workdir, step)
+    clips = generate_clips(config, params, prompts, seed)
+    return write_samples(
+        out,
+        clips.videos,
+        clips.flow_rgbs,
+        prompts,
+        fps=config.clip.fps,
+        enlarge=config.sample.enlarge,
+        about={"step": step, "seed": seed, "sample": config.sample.to_dict()},
+    )
+
+
+def trained_params(config: FrozenConfigDict, workdir: Path, step: int | None = None):
+    """`(params, step)` of a run, the averaged ones if the config says so."""
+    abstract = abstract_params(build.init(config), make_mesh(config.mesh.to_dict()))
+    return checkpoint.restore_params(
+        workdir, abstract, build.architecture(config), ema=config.sample.ema, step=step
+    )
+
+
+def untrained_params(config: FrozenConfigDict):
+    """The parameters that a run of this config starts from, when from random ones."""
+    init = build.init(config)
+    abstract = abstract_params(init, make_mesh(config.mesh.to_dict()))
+    return create_params(init, abstract, config.seed)
+
+
+def generate_clips(
+    config: FrozenConfigDict, params, prompts: Sequence[str], seed: int
+) -> Clips:
+    """Clips (and flow, for a joint model) as pictures."""
+    latents, motions = make_generate(config)(params, prompts, seed)
+    return to_clips(latents, motions, build.autoencoder(config), config.motion.sigma)

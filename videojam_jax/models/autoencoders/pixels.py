@@ -1,0 +1,68 @@
+"""The autoencoder without weights: space-time blocks of pixels become channels.
+
+It loses nothing and needs no download, so the whole system (prepare, train,
+sample) runs on a bare machine. It compresses nothing either: use it for small
+clips and for tests.
+"""
+
+import dataclasses
+
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from videojam_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """Space-to-depth: `latent = (pixels - shift) * scale`, blocks moved to channels.
+
+    Attributes:
+      patch: `(frames, rows, columns)` of the block that becomes one latent position.
+      shift, scale: bring the latent near zero mean and unit variance.
+    """
+
+    patch: tuple[int, int, int] = (1, 1, 1)
+    shift: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def channels(self) -> int:
+        frames, rows, columns = self.patch
+        return 3 * frames * rows * columns
+
+    def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """`(..., t, h, w, 3) -> (..., t', h', w', channels)`; UserError if it does not divide."""
+        *batch, t, h, w, _ = video_shape
+        if t % self.patch[0] or h % self.patch[1] or w % self.patch[2]:
+            raise UserError(
+                f"a clip of {t} frames of {h} x {w} does not divide into autoencoder.patch "
+                f"{self.patch}: frames, height and width must be multiples of it"
+            )
+        return (
+            *batch,
+            t // self.patch[0],
+            h // self.patch[1],
+            w // self.patch[2],
+            self.channels,
+        )
+
+    def encode(self, video: Float[Array, "b t h w 3"]) -> Float[Array, "b t2 h2 w2 c"]:
+        """Pixels in [-1, 1] to latents."""
+        self.latent_shape(video.shape)
+        p, q, r = self.patch
+        blocks = rearrange(
+            video, "b (t p) (h q) (w r) c -> b t h w (p q r c)", p=p, q=q, r=r
+        )
+        return (blocks - self.shift) * self.scale
+
+    def decode(self, latent: Float[Array, "b t2 h2 w2 c"]) -> Float[Array, "b t h w 3"]:
+        """Latents to pixels in [-1, 1] (not clipped)."""
+        p, q, r = self.patch
+        return rearrange(
+            latent / self.scale + self.shift,
+            "b t h w (p q r c) -> b (t p) (h q) (w r) c",
+            p=p,
+            q=q,
+            r=r,
+        )

@@ -1,0 +1,35 @@
+"""The shape of latents that were prepared elsewhere.
+
+Training needs no autoencoder, only the shape of what is on disk. A config of
+this kind trains on such records; it cannot prepare clips or decode samples.
+"""
+
+import dataclasses
+
+from videojam_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Precomputed:
+    """Knows how `compression` (frames, rows, columns) and `channels` shape a latent."""
+
+    compression: tuple[int, int, int]
+    channels: int
+
+    def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """`(..., t, h, w, 3) -> (..., t', h', w', channels)`."""
+        *batch, t, h, w, _ = video_shape
+        f, r, c = self.compression
+        return (*batch, -(-t // f), -(-h // r), -(-w // c), self.channels)
+
+    def encode(self, video):
+        raise UserError(
+            "autoencoder.name = 'precomputed' has no encoder: prepare the clips with the "
+            "autoencoder they were made for, or set autoencoder.name = 'pixels'"
+        )
+
+    def decode(self, latent):
+        raise UserError(
+            "autoencoder.name = 'precomputed' has no decoder, so these latents cannot be shown: "
+            "set train.sample_every = 0, and sample with the autoencoder they were made for"
+        )

@@ -1,0 +1,111 @@
+"""Parts that several models share."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def logical(initializer, *axes: str | None):
+    """An initializer whose parameter carries logical axis names (see `parallel.rules`)."""
+    return nn.with_logical_partitioning(initializer, axes)
+
+
+def dense(
+    features: int,
+    axes: tuple[str | None, str | None],
+    dtype: jnp.dtype,
+    name: str,
+    use_bias: bool = False,
+    kernel_init=nn.initializers.lecun_normal(),
+) -> nn.Dense:
+    """A linear layer `[..., a] -> [..., features]` with its kernel's two logical axes."""
+    return nn.Dense(
+        features,
+        use_bias=use_bias,
+        dtype=dtype,
+        kernel_init=logical(kernel_init, *axes),
+        bias_init=logical(nn.initializers.zeros, axes[1]),
+        name=name,
+    )
+
+
+class RMSNorm(nn.Module):
+    """`x / sqrt(mean(x^2) + eps) * scale` over the last axis, in float32 inside."""
+
+    eps: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+        scale = self.param("scale", logical(nn.initializers.ones, "norm"), (x.shape[-1],))
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
+        return (y * scale).astype(x.dtype)
+
+
+def modulate(
+    x: Float[Array, "b n d"], shift: Float[Array, "b d"], scale: Float[Array, "b d"]
+) -> Float[Array, "b n d"]:
+    """adaLN: `x (1 + scale) + shift`, the time's say over every token."""
+    return x * (1 + scale[:, None]) + shift[:, None]
+
+
+class SwiGLU(nn.Module):
+    """`W_down (silu(W_gate x) * W_up x)` (Llama 3's feed-forward)."""
+
+    hidden: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+        gate = dense(self.hidden, ("width", "mlp"), self.dtype, "gate")(x)
+        up = dense(self.hidden, ("width", "mlp"), self.dtype, "up")(x)
+        return dense(x.shape[-1], ("mlp", "width"), self.dtype, "down")(nn.silu(gate) * up)
+
+
+def sinusoid(t: Float[Array, " b"], features: int) -> Float[Array, "b f"]:
+    """Fourier features of the time: t in [0, 1] is stretched to [0, 1000] as is customary."""
+    half = features // 2
+    frequencies = jnp.exp(-math.log(10_000) * jnp.arange(half, dtype=jnp.float32) / half)
+    angles = 1000.0 * t.astype(jnp.float32)[:, None] * frequencies
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+class TimeEmbedding(nn.Module):
+    """Time to a vector of `width`: sinusoid, then Linear-SiLU-Linear."""
+
+    width: int
+    frequencies: int = 256
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, t: Float[Array, " b"]) -> Float[Array, "b d"]:
+        x = sinusoid(t, self.frequencies).astype(self.dtype)
+        x = dense(self.width, (None, "width"), self.dtype, "in", use_bias=True)(x)
+        return dense(self.width, ("width", "width_out"), self.dtype, "out", use_bias=True)(
+            nn.silu(x)
+        )
+
+
+class FactorisedPositions(nn.Module):
+    """Learned embeddings of frame, row and column, added together (Movie Gen 3.1.2).
+
+    Attributes:
+      sizes: positions along `(t, h, w)` that have an embedding.
+    """
+
+    sizes: tuple[int, int, int]
+    width: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, positions: Int[Array, "n 3"]) -> Float[Array, "n d"]:
+        total = 0
+        for axis, (name, size) in enumerate(zip("thw", self.sizes, strict=True)):
+            table = self.param(
+                name, logical(nn.initializers.normal(0.02), None, "width"), (size, self.width)
+            )
+            total = total + table[positions[:, axis]]
+        return total.astype(self.dtype)

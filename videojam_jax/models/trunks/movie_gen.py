@@ -1,0 +1,163 @@
+"""The Movie Gen transformer (arXiv 2410.13720, section 3.1.3): tokens in, tokens out.
+
+A Llama-3-style block with attention over all space-time tokens (no causal mask,
+no grouped queries), cross-attention to the text, SwiGLU, and adaLN modulation by
+the time. The modulation's projection is shared by all blocks, each adding a
+learned table of its own: a projection per block would add `6 width^2` to each
+and turn the published 30B into 40B.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from videojam_jax.models.attention import attention
+from videojam_jax.models.layers import (
+    FactorisedPositions,
+    RMSNorm,
+    SwiGLU,
+    TimeEmbedding,
+    dense,
+    logical,
+    modulate,
+)
+
+# What the backward pass may keep of a block; everything else is computed again.
+REMAT_POLICIES = {
+    "none": None,
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+class Attention(nn.Module):
+    """Multi-head attention from `x` to `context` (to itself when they are the same)."""
+
+    heads: int
+    dtype: jnp.dtype
+    implementation: str
+    zero_out: bool = False  # the last projection starts at zero: the branch starts silent
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b n d"],
+        context: Float[Array, "b m d"],
+        context_mask: Bool[Array, "b m"] | None = None,
+    ) -> Float[Array, "b n d"]:
+        width = x.shape[-1]
+
+        def heads(y):
+            return y.reshape(*y.shape[:2], self.heads, width // self.heads)
+
+        q = heads(dense(width, ("width", "heads"), self.dtype, "q")(x))
+        k = heads(dense(width, ("width", "heads"), self.dtype, "k")(context))
+        v = heads(dense(width, ("width", "heads"), self.dtype, "v")(context))
+        y = attention(q, k, v, key_mask=context_mask, implementation=self.implementation)
+        init = nn.initializers.zeros if self.zero_out else nn.initializers.lecun_normal()
+        return dense(width, ("heads", "width"), self.dtype, "out", kernel_init=init)(
+            y.reshape(x.shape)
+        )
+
+
+class Block(nn.Module):
+    """One block; carries the tokens, reads positions, modulation and text."""
+
+    heads: int
+    ffn: int
+    dtype: jnp.dtype
+    implementation: str
+
+    @nn.compact
+    def __call__(self, x, positions, modulation, text, text_mask):
+        x = x + positions
+        table = self.param(
+            "modulation", logical(nn.initializers.zeros, None, "norm"), (6, x.shape[-1])
+        )
+        shift1, scale1, gate1, shift2, scale2, gate2 = jnp.moveaxis(
+            (modulation + table).astype(self.dtype), 1, 0
+        )
+        y = modulate(RMSNorm(name="norm_self")(x), shift1, scale1)
+        x = x + gate1[:, None] * Attention(
+            self.heads, self.dtype, self.implementation, name="self_attention"
+        )(y, y)
+        x = x + Attention(
+            self.heads, self.dtype, self.implementation, zero_out=True, name="cross_attention"
+        )(RMSNorm(name="norm_cross")(x), text, text_mask)
+        y = modulate(RMSNorm(name="norm_ffn")(x), shift2, scale2)
+        x = x + gate2[:, None] * SwiGLU(self.ffn, self.dtype, name="ffn")(y)
+        self.sow("intermediates", "tokens", x)
+        return x, None
+
+
+class MovieGenTrunk(nn.Module):
+    """`trunk(tokens, positions, t, text, text_mask) -> tokens`.
+
+    The tokens after each block can be read by applying the model with
+    `mutable=["intermediates"]`.
+
+    Attributes:
+      blocks, width, ffn, heads: 48, 6144, 16384, 48 make the 30B; 32, 3072, 8192, 24 the 4B.
+      positions: frames, rows and columns of tokens that have an embedding.
+      remat: name in `REMAT_POLICIES`.
+      attention: name in `models.attention.IMPLEMENTATIONS`.
+    """
+
+    blocks: int
+    width: int
+    ffn: int
+    heads: int
+    positions: tuple[int, int, int]
+    dtype: jnp.dtype = jnp.float32
+    remat: str = "none"
+    attention: str = "xla"
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Float[Array, "b n d"],
+        positions: Int[Array, "n 3"],
+        t: Float[Array, " b"],
+        text: Float[Array, "b m d"],
+        text_mask: Bool[Array, "b m"],
+    ) -> Float[Array, "b n d"]:
+        x = tokens.astype(self.dtype)
+        time = nn.silu(TimeEmbedding(self.width, dtype=self.dtype, name="time")(t))
+        modulation = dense(
+            6 * self.width,
+            ("width", None),
+            self.dtype,
+            "modulation",
+            use_bias=True,
+            kernel_init=nn.initializers.zeros,
+        )(time)
+        modulation = modulation.reshape(-1, 6, self.width).astype(jnp.float32)
+        embedding = FactorisedPositions(
+            self.positions, self.width, self.dtype, name="positions_table"
+        )(positions)
+
+        block = Block
+        if REMAT_POLICIES[self.remat] is not None:
+            block = nn.remat(block, policy=REMAT_POLICIES[self.remat], prevent_cse=False)
+        x, _ = nn.scan(
+            block,
+            variable_axes={"params": 0, "intermediates": 0},
+            split_rngs={"params": True},
+            in_axes=(nn.broadcast,) * 4,
+            length=self.blocks,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )(self.heads, self.ffn, self.dtype, self.attention, name="blocks")(
+            x, embedding, modulation, text.astype(self.dtype), text_mask
+        )
+
+        last = dense(
+            2 * self.width,
+            ("width", None),
+            self.dtype,
+            "last_modulation",
+            use_bias=True,
+            kernel_init=nn.initializers.zeros,
+        )(time)
+        shift, scale = jnp.split(last, 2, axis=-1)
+        return modulate(RMSNorm(name="norm_last")(x), shift, scale)

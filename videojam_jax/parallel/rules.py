@@ -1,0 +1,61 @@
+"""Which logical axis lies on which mesh axis: one table.
+
+Models name the axes of their parameters; nothing else in the package names a
+mesh axis. A parameter axis that the mesh axis does not divide stays whole.
+"""
+
+import flax.linen as nn
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+RULES: dict[str, str | tuple[str, ...] | None] = {
+    # activations
+    "batch": ("data", "fsdp"),
+    # parameters
+    "width": "fsdp",
+    "width_out": "tensor",
+    "heads": "tensor",
+    "mlp": "tensor",
+    "vocabulary": None,
+    "norm": None,
+    "layers": None,
+}
+
+
+def parameter_sharding(
+    mesh: Mesh, names: tuple[str | None, ...], shape: tuple[int, ...]
+) -> NamedSharding:
+    """The sharding of one parameter from the logical names of its axes."""
+    spec = []
+    for name, size in zip(names, shape, strict=True):
+        axis = RULES[name] if name is not None else None
+        divides = axis is not None and size % mesh.shape[axis] == 0
+        spec.append(axis if divides else None)
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def tree_shardings(mesh: Mesh, abstract_tree):
+    """A sharding for every leaf of a tree whose parameters carry logical names.
+
+    `abstract_tree` comes from `jax.eval_shape` and may hold flax's boxes (leaves
+    without one, a step counter say, are replicated). The result has the
+    structure of the unboxed tree.
+    """
+
+    def leaf(x):
+        if isinstance(x, nn.LogicallyPartitioned):
+            return parameter_sharding(mesh, x.names, x.value.shape)
+        return NamedSharding(mesh, PartitionSpec())
+
+    return jax.tree.map(
+        leaf, abstract_tree, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned)
+    )
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Examples are divided over the data-like axes; every other axis is whole."""
+    return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())

@@ -1,0 +1,81 @@
+"""From latents to what a person looks at: videos, flow, and flow as colours."""
+
+import dataclasses
+
+import jax
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from videojam_jax.motion.flow_rgb import rgb_to_flow
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """Sampled clips, on the host.
+
+    Attributes:
+      videos: uint8 `[n, t, h, w, 3]`, RGB.
+      flow_rgbs: the predicted motion as colours, uint8 `[n, t, h, w, 3]`, as the model
+        drew it; None for a base model.
+      flows: the same in pixels a frame, float32 `[n, t, h, w, 2]`; None for a base model.
+    """
+
+    videos: np.ndarray
+    flow_rgbs: np.ndarray | None = None
+    flows: np.ndarray | None = None
+
+
+def to_clips(
+    latents: Float[np.ndarray, "n t h w c"],
+    motions: Float[np.ndarray, "n t h w c"] | None,
+    autoencoder,
+    sigma: float,
+) -> Clips:
+    """Decodes sampled video latents and, where there are any, motion latents.
+
+    Args:
+      autoencoder: the one the latents were made for; both kinds go through it.
+      sigma: the flow's scale, as it was given to `flow_rgb.flow_to_rgb`.
+    """
+    videos = to_video(latents, autoencoder)
+    if motions is None:
+        return Clips(videos)
+    flows, flow_rgbs = to_flow(motions, autoencoder, sigma)
+    return Clips(videos, flow_rgbs, flows)
+
+
+def to_video(
+    latents: Float[np.ndarray, "n t h w c"], autoencoder
+) -> UInt8[np.ndarray, "n t2 h2 w2 3"]:
+    """Decodes video latents to RGB."""
+    return to_uint8(_decode(latents, autoencoder))
+
+
+def to_flow(
+    motions: Float[np.ndarray, "n t h w c"], autoencoder, sigma: float
+) -> tuple[Float32[np.ndarray, "n t2 h2 w2 2"], UInt8[np.ndarray, "n t2 h2 w2 3"]]:
+    """Decodes motion latents to `(flow, its colours)`.
+
+    The colours are those the model drew. The flow, in pixels a frame, is read from
+    them (`flow_rgb.rgb_to_flow`), after what lies outside of [0, 1] is cut off.
+    """
+    decoded = _decode(motions, autoencoder)
+    rgb = np.clip(decoded / 2 + 0.5, 0, 1)
+    return rgb_to_flow(rgb, sigma).astype(np.float32), to_uint8(decoded)
+
+
+def to_uint8(video: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Pixels in [-1, 1] to 0..255: cut off outside, rounded to the nearest; NaN is black.
+
+    >>> to_uint8(np.array([-1.0, 0.0, 1.0, 7.0, np.nan])).tolist()
+    [0, 128, 255, 255, 0]
+    """
+    levels = video.astype(np.float32) * 127.5 + 127.5
+    return np.nan_to_num(levels, nan=0.0).clip(0, 255).round().astype(np.uint8)
+
+
+def _decode(latents: np.ndarray, autoencoder) -> Float32[np.ndarray, "n t h w 3"]:
+    """One clip at a time, since pixels take far more memory than latents."""
+    decode = jax.jit(autoencoder.decode)
+    videos = [jax.device_get(decode(jax.device_put(one[None]))) for one in latents]
+    return np.concatenate(videos).astype(np.float32)

@@ -1,0 +1,171 @@
+"""Every config key there is, with its default, its range and what it means."""
+
+import dataclasses
+from typing import Any
+
+REQUIRED = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One config key: its default (or REQUIRED), what it means and what is allowed."""
+
+    default: Any
+    doc: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple | None = None
+    kind: type | None = None  # where the default does not tell the type
+    length: int | None = None  # of a tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Variants:
+    """A section whose keys depend on its `name`."""
+
+    default: str
+    sections: dict[str, dict]
+
+
+TRUNKS = {
+    "movie_gen": {
+        "blocks": Key(REQUIRED, "transformer blocks", minimum=1, kind=int),
+        "width": Key(REQUIRED, "width of a token", minimum=1, kind=int),
+        "ffn": Key(REQUIRED, "hidden width of SwiGLU", minimum=1, kind=int),
+        "heads": Key(REQUIRED, "attention heads", minimum=1, kind=int),
+    },
+}
+
+SCHEMA: dict[str, Any] = {
+    "seed": Key(0, "of everything random; with the step it fixes a run", minimum=0),
+    "clip": {
+        "frames": Key(REQUIRED, "frames of a clip", minimum=2, kind=int),
+        "height": Key(REQUIRED, "rows", minimum=8, kind=int),
+        "width": Key(REQUIRED, "columns", minimum=8, kind=int),
+        "fps": Key(REQUIRED, "frames a second", minimum=0.1, kind=float),
+        "stride": Key(0, "frames between the starts of clips cut from one file; 0: the clip's "
+                         "length", minimum=0),
+        "crop": Key("centre", "which part of a wider or taller frame", choices=("centre", "random")),
+    },
+    "source": Variants("simulated", {
+        "simulated": {
+            "clips": Key(4096, "how many", minimum=1),
+            "seed": Key(0, "of the clips", minimum=0),
+            "kinds": Key(("fall", "bounce", "collide", "roll", "swing", "spin"), "of motion"),
+            "bodies": Key((1, 3), "fewest and most bodies in a clip", length=2, minimum=1),
+            "pan": Key(0.5, "fastest camera, pixels a frame", minimum=0.0),
+        },
+        "folder": {
+            "path": Key(REQUIRED, "a folder of videos with captions", kind=str),
+        },
+        "tfds": {
+            "dataset": Key(REQUIRED, "NAME/CONFIG:SPLIT of a prepared TFDS data set", kind=str),
+            "data_dir": Key("", "where TFDS keeps it; empty: TFDS's default"),
+        },
+    }),
+    "motion": {
+        "flow": Key("dis", "exact (simulated clips) or dis", choices=("exact", "dis")),
+        "dis_preset": Key("medium", "of DIS", choices=("ultrafast", "fast", "medium")),
+        "sigma": Key(0.15, "displacement, as a share of the frame's diagonal, that is drawn at "
+                           "full intensity", minimum=1e-6, maximum=1.0),
+    },
+    "autoencoder": Variants("pixels", {
+        "pixels": {
+            "patch": Key((1, 1, 1), "frames, rows, columns in one latent position", length=3,
+                         minimum=1),
+            "shift": Key(0.0, "subtracted from pixels in [-1, 1]"),
+            "scale": Key(1.0, "then multiplied", minimum=1e-6),
+        },
+        "precomputed": {
+            "compression": Key(REQUIRED, "frames, rows, columns in one latent position",
+                               length=3, minimum=1, kind=tuple),
+            "channels": Key(REQUIRED, "of a latent", minimum=1, kind=int),
+        },
+    }),
+    "text": Variants("bytes", {
+        "bytes": {
+            "max_length": Key(128, "tokens, one a byte and one more", minimum=1),
+            "width": Key(256, "of the trained encoder", minimum=1),
+            "blocks": Key(2, "of the trained encoder", minimum=0),
+            "heads": Key(4, "of the trained encoder", minimum=1),
+        },
+        "precomputed": {
+            "max_length": Key(REQUIRED, "tokens", minimum=1, kind=int),
+            "width": Key(REQUIRED, "of an embedding", minimum=1, kind=int),
+        },
+    }),
+    "prepare": {
+        "clips_per_shard": Key(512, "clips in one shard file", minimum=1),
+        "batch_size": Key(32, "clips encoded at once", minimum=1),
+        "workers": Key(2, "threads that decode clips", minimum=1),
+    },
+    "model": {
+        "motion": Key(REQUIRED, "False: the base; True: VideoJAM", kind=bool),
+        "patch": Key((1, 2, 2), "latent positions in one token", length=3, minimum=1),
+        "trunk": Variants("movie_gen", TRUNKS),
+        "dtype": Key("float32", "of the computation (parameters stay float32)",
+                     choices=("float32", "bfloat16")),
+        "remat": Key("none", "what the backward pass computes again",
+                     choices=("none", "dots", "full")),
+        "attention": Key("xla", "implementation", choices=("xla", "cudnn")),
+    },
+    "loss": {
+        "p_drop_text": Key(0.3, "share of samples without text", minimum=0.0, maximum=1.0),
+        "p_drop_motion": Key(0.2, "share of samples whose motion input is zero", minimum=0.0,
+                             maximum=1.0),
+        "motion_weight": Key(1.0, "of the motion half", minimum=0.0),
+        "motion_target_when_dropped": Key(True, "a sample without motion input still has its "
+                                                "motion target"),
+        "sigma_min": Key(0.0, "noise left at t = 1 (Movie Gen: 1e-5)", minimum=0.0, maximum=1.0),
+        "time_kind": Key("logit_normal", "distribution of t", choices=("logit_normal", "uniform")),
+        "time_mean": Key(0.0, "of the logit"),
+        "time_std": Key(1.0, "of the logit", minimum=1e-3),
+    },
+    "optimizer": {
+        "learning_rate": Key(REQUIRED, "after the warm-up", minimum=0.0, kind=float),
+        "warmup_steps": Key(0, "linear from zero", minimum=0),
+        "b1": Key(0.9, "AdamW", minimum=0.0, maximum=1.0),
+        "b2": Key(0.95, "AdamW", minimum=0.0, maximum=1.0),
+        "eps": Key(1e-8, "AdamW", minimum=0.0),
+        "weight_decay": Key(0.0, "of matrices", minimum=0.0),
+        "clip_norm": Key(1.0, "greatest global norm of the gradient", minimum=1e-12),
+        "ema_decay": Key(0.9999, "of the averaged parameters", minimum=0.0, maximum=1.0),
+    },
+    "train": {
+        "dataset": Key(REQUIRED, "prepared clips; a relative path starts at the workdir", kind=str),
+        "init_from": Key("", "workdir of the run to start from (a base is widened for VideoJAM); "
+                             "a relative path starts at the workdir"),
+        "steps": Key(REQUIRED, "in all", minimum=1, kind=int),
+        "batch_size": Key(REQUIRED, "clips a step over all devices", minimum=1, kind=int),
+        "log_every": Key(50, "steps", minimum=1),
+        "checkpoint_every": Key(1000, "steps", minimum=1),
+        "keep": Key(2, "checkpoints", minimum=1),
+        "sample_every": Key(0, "steps between sample clips; 0: none", minimum=0),
+        "sample_prompts": Key((), "captions of the sample clips; empty: the first of the data"),
+        "loader_threads": Key(2, "threads that read records", minimum=1),
+    },
+    "sample": {
+        "schedule": Key("linear_quadratic", "of the times",
+                        choices=("linear", "linear_quadratic", "shifted")),
+        "steps": Key(100, "from noise to data", minimum=2),
+        "emulate": Key(1000, "linear steps that linear_quadratic emulates", minimum=2),
+        "shift": Key(3.0, "of the shifted schedule", minimum=1e-6),
+        "solver": Key("euler", "of the ODE", choices=("euler", "midpoint", "heun")),
+        "guidance": Key("videojam", "a row of the ablation table, see `diffusion.guidance.RULES`",
+                        choices=("videojam", "no_text_guidance", "no_inner_guidance",
+                                 "no_optical_flow", "ip2p", "dit")),
+        "w_text": Key(5.0, "the paper's w1"),
+        "w_motion": Key(3.0, "the paper's w2"),
+        "inner_steps": Key(50, "first steps with the motion's guidance; then text alone",
+                           minimum=0),
+        "batch_size": Key(8, "clips sampled at once", minimum=1),
+        "ema": Key(True, "sample from the averaged parameters"),
+        "enlarge": Key(1, "pixels shown for one of the clip (small clips)", minimum=1),
+    },
+    "mesh": {
+        "data": Key(-1, "devices that hold whole copies of the parameters", minimum=-1),
+        "fsdp": Key(1, "devices that share one copy of the parameters", minimum=-1),
+        "context": Key(1, "devices that share one clip's tokens", minimum=-1),
+        "tensor": Key(1, "devices that share one layer's heads", minimum=-1),
+    },
+}

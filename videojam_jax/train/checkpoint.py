@@ -1,0 +1,156 @@
+"""Checkpoints on disk (orbax): whole or absent, and of a known architecture.
+
+A checkpoint is a folder `checkpoints/STEP` with four items: `params`,
+`ema_params`, `rest` (step and optimizer state) and `architecture` (the config
+sections that fix the shapes). orbax writes under a temporary name and renames
+when everything is on disk, so a folder with a number is whole.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from videojam_jax.errors import UserError
+from videojam_jax.train.state import TrainState
+
+def open_checkpoints(
+    workdir: Path, keep: int | None = None, create: bool = True
+) -> ocp.CheckpointManager:
+    """The checkpoints of a run; the last `keep` of them are kept (None keeps all)."""
+    return ocp.CheckpointManager(
+        (workdir / "checkpoints").absolute(),
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=create, enable_async_checkpointing=True
+        ),
+    )
+
+
+def save(manager: ocp.CheckpointManager, state: TrainState, architecture: dict) -> None:
+    """Begin to write `state` in the background; a step that is already there is left."""
+    step = int(jax.device_get(state.step))
+    if step in manager.all_steps():
+        return
+    try:
+        manager.save(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardSave(state.params),
+                ema_params=ocp.args.StandardSave(state.ema_params),
+                rest=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
+                architecture=ocp.args.JsonSave(architecture),
+            ),
+            force=True,
+        )
+    except Exception as error:
+        raise _write_error(manager, error) from error
+
+
+def finish(manager: ocp.CheckpointManager) -> None:
+    """Wait until everything that was begun is on disk."""
+    try:
+        manager.wait_until_finished()
+    except Exception as error:
+        raise _write_error(manager, error) from error
+
+
+def restore(manager: ocp.CheckpointManager, abstract: TrainState, architecture: dict) -> TrainState:
+    """The latest state, laid out as `abstract` says (any mesh may read any checkpoint)."""
+    step = manager.latest_step()
+    _check_architecture(manager, step, architecture)
+    items = manager.restore(
+        step,
+        args=ocp.args.Composite(
+            params=ocp.args.StandardRestore(abstract.params),
+            ema_params=ocp.args.StandardRestore(abstract.ema_params),
+            rest=ocp.args.StandardRestore(
+                {"step": abstract.step, "opt_state": abstract.opt_state}
+            ),
+        ),
+    )
+    return TrainState(
+        step=items["rest"]["step"],
+        params=items["params"],
+        ema_params=items["ema_params"],
+        opt_state=items["rest"]["opt_state"],
+    )
+
+
+def restore_params(
+    workdir: Path, abstract_params: Any, architecture: dict, *, ema: bool, step: int | None = None
+) -> tuple[Any, int]:
+    """The parameters alone (or their average) of a run's checkpoint, and its step.
+
+    UserError when the run has no checkpoint, not this step, or another architecture.
+    """
+    manager = _open_existing(workdir)
+    steps = sorted(manager.all_steps())
+    if step is not None and step not in steps:
+        raise UserError(f"{workdir / 'checkpoints'}: no step {step}; there are {steps}")
+    step = steps[-1] if step is None else step
+    _check_architecture(manager, step, architecture)
+    item = "ema_params" if ema else "params"
+    params = manager.restore(
+        step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract_params)})
+    )[item]
+    manager.close()
+    return params, step
+
+
+def saved_architecture(workdir: Path) -> dict:
+    """The architecture of a run's latest checkpoint; UserError when it has none."""
+    manager = _open_existing(workdir)
+    saved = _read_architecture(manager, manager.latest_step())
+    manager.close()
+    return saved
+
+
+def _open_existing(workdir: Path) -> ocp.CheckpointManager:
+    if not (workdir / "checkpoints").is_dir():
+        raise UserError(
+            f"{workdir}: no checkpoints there; it should be the workdir of a `videojam train`"
+        )
+    manager = open_checkpoints(workdir, create=False)
+    if manager.latest_step() is None:
+        raise UserError(f"{workdir / 'checkpoints'}: no whole checkpoint there yet")
+    return manager
+
+
+def _read_architecture(manager: ocp.CheckpointManager, step: int) -> dict:
+    return manager.restore(
+        step, args=ocp.args.Composite(architecture=ocp.args.JsonRestore())
+    )["architecture"]
+
+
+def _check_architecture(manager: ocp.CheckpointManager, step: int, architecture: dict) -> None:
+    difference = _first_difference(_read_architecture(manager, step), architecture)
+    if difference:
+        key, there, here = difference
+        raise UserError(
+            f"{manager.directory / str(step)} is a checkpoint of another architecture: "
+            f"{key} is {there!r} there and {here!r} in this config"
+        )
+
+
+def _first_difference(saved: Any, wanted: Any, path: str = "") -> tuple[str, Any, Any] | None:
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        for key in sorted({*saved, *wanted}):
+            found = _first_difference(
+                saved.get(key, "absent"),
+                wanted.get(key, "absent"),
+                f"{path}.{key}" if path else key,
+            )
+            if found:
+                return found
+        return None
+    return None if saved == wanted else (path, saved, wanted)
+
+
+def _write_error(manager: ocp.CheckpointManager, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()
+    return UserError(
+        f"{manager.directory}: the checkpoint could not be written "
+        f"({reason[0] if reason else type(error).__name__}); "
+        f"the last whole one is step {manager.latest_step()}"
+    )

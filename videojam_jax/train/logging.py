@@ -1,0 +1,107 @@
+"""What a person sees of a run: a line an interval, metrics.jsonl, TensorBoard."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+from tensorboardX.proto.summary_pb2 import Summary
+
+
+class RunLog:
+    """Scalars and clips of one run, on disk. Only process 0 makes one.
+
+    Opened at `step`, it forgets whatever a killed run wrote after that step, so
+    `metrics.jsonl` has each step once however often the run was resumed.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        self._path = workdir / "metrics.jsonl"
+        _keep_until(self._path, step)
+        self._file = self._path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def clip(self, step: int, name: str, gif: bytes, shape: tuple[int, int]) -> None:
+        """A clip for TensorBoard's image page, which plays GIFs."""
+        image = Summary.Image(
+            height=shape[0], width=shape[1], colorspace=3, encoded_image_string=gif
+        )
+        summary = Summary(value=[Summary.Value(tag=name, image=image)])
+        self._board.file_writer.add_summary(summary, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+@contextlib.contextmanager
+def progress(total: int, done: int, unit: str) -> Iterator:
+    """`with progress(...) as tell: tell(done, line)`; `line` is printed when not None.
+
+    A bar with the time left on a terminal; elsewhere the lines alone.
+    """
+    if not sys.stdout.isatty():
+        yield lambda done, line=None: print(line, flush=True) if line else None
+        return
+    columns = (
+        BarColumn(),
+        TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}} {unit}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(), transient=True) as bar:
+        task = bar.add_task(unit, total=total, completed=done)
+
+        def tell(done, line=None):
+            bar.update(task, completed=done)
+            if line:
+                bar.console.print(line, highlight=False, soft_wrap=True)
+
+        yield tell
+
+
+def describe(step: int, steps: int, values: dict[str, float], seconds_left: float) -> str:
+    """The line of one logging interval."""
+    parts = [f"step {step}/{steps}", f"loss {values['loss']:.4f}"]
+    if "motion_loss" in values:
+        parts.append(
+            f"(appearance {values['appearance_loss']:.4f}, motion {values['motion_loss']:.4f})"
+        )
+    parts.append(f"grad {values['grad_norm']:.3f}")
+    parts.append(f"{values['steps_per_second']:.2f} steps/s")
+    parts.append(f"{values['tokens_per_second_per_device']:,.0f} tokens/s/device")
+    if "mfu" in values:
+        parts.append(f"MFU {values['mfu']:.1%}")
+    minutes, seconds = divmod(int(seconds_left), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts.append(f"ETA {hours}:{minutes:02}:{seconds:02}")
+    return "  ".join(parts)
+
+
+def _keep_until(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        # A killed writer may leave its last line torn.
+        with contextlib.suppress(json.JSONDecodeError, KeyError):
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text("".join(kept))
+    os.replace(temporary, path)
+
+
+def finite(values: dict[str, float]) -> bool:
+    return all(np.isfinite(value) for value in values.values())

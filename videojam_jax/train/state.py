@@ -1,0 +1,88 @@
+"""The whole position of a run: `(step, params, ema_params, opt_state)`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from videojam_jax.parallel.rules import tree_shardings
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a checkpoint holds. `step` counts finished updates, int32 scalar."""
+
+    step: jax.Array
+    params: Any
+    ema_params: Any
+    opt_state: Any
+
+
+def abstract_state(
+    init: Callable[[jax.Array], Any], optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+    """The state's shapes, dtypes and shardings, before any array exists.
+
+    Args:
+      init: `init(key) -> params`, with flax's boxes of logical axis names.
+    """
+    return _abstract(lambda key: _fresh(init(key), optimizer), mesh)
+
+
+def abstract_params(init: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
+    """The parameters' part of `abstract_state`, for those who only sample."""
+    return _abstract(init, mesh)
+
+
+def _abstract(make: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
+    boxed = jax.eval_shape(lambda: make(jax.random.key(0)))
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        nn.unbox(boxed),
+        tree_shardings(mesh, boxed),
+    )
+
+
+def create_state(
+    init: Callable[[jax.Array], Any],
+    optimizer: optax.GradientTransformation,
+    abstract: TrainState,
+    seed: int,
+) -> TrainState:
+    """A fresh state, born sharded: no host ever holds the whole of it."""
+    shardings = jax.tree.map(lambda x: x.sharding, abstract)
+
+    def make():
+        return _fresh(nn.unbox(init(jax.random.key(seed))), optimizer)
+
+    return jax.jit(make, out_shardings=shardings)()
+
+
+def create_params(init: Callable[[jax.Array], Any], abstract: Any, seed: int) -> Any:
+    """Fresh parameters alone, born sharded."""
+    shardings = jax.tree.map(lambda x: x.sharding, abstract)
+    return jax.jit(lambda: nn.unbox(init(jax.random.key(seed))), out_shardings=shardings)()
+
+
+def state_from_params(
+    params: Any, optimizer: optax.GradientTransformation, abstract: TrainState
+) -> TrainState:
+    """A state at step 0 that starts from the given parameters (fine-tuning)."""
+    shardings = jax.tree.map(lambda x: x.sharding, abstract)
+    return jax.jit(lambda p: _fresh(p, optimizer), out_shardings=shardings)(params)
+
+
+def _fresh(params, optimizer) -> TrainState:
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        # A copy: the step donates the state, and two names for one buffer
+        # cannot both be given away.
+        ema_params=jax.tree.map(jnp.copy, params),
+        opt_state=optimizer.init(params),
+    )
