@@ -44,7 +44,7 @@ setuptools.setup(
     extras_require={
         # What launch/test.sh needs.
         "test": [
-            "beartype>=0.20",
+            "beartype>=0.22",
             "chex>=0.1.90",
             "hypothesis>=6.110",
             "pytest>=8.2",

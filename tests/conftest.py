@@ -25,10 +25,17 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 from jaxtyping import install_import_hook  # noqa: E402
 
 # From here on every call of an annotated function in these packages checks its
-# shapes and dtypes. Outside the tests the annotations cost nothing.
-# An int may stand for a float, as everywhere in Python.
+# shapes and dtypes. Outside the tests the annotations cost nothing. What counts are
+# the arrays: a scalar may be Python's or NumPy's.
 CHECKED = ("diffusion", "motion", "models", "parallel", "data", "sample", "train", "evaluate")
+NUMBERS = "{int: beartype.typing.SupportsIndex, float: beartype.typing.SupportsFloat}"
+CONF = f"beartype.BeartypeConf(hint_overrides=beartype.FrozenDict({NUMBERS}))"
 install_import_hook(
-    [f"videojam_jax.{package}" for package in CHECKED],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+    [f"videojam_jax.{package}" for package in CHECKED], f"beartype.beartype(conf={CONF})"
 )
+
+from hypothesis import settings  # noqa: E402
+
+# The first example of a property compiles; a deadline would measure the compiler.
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")

@@ -3,12 +3,14 @@
 import contextlib
 import os
 import random
+import re
 import resource
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -98,6 +100,11 @@ def test_report_counts_up_to_the_total_and_counts_what_is_set_aside(tmp_path):
     assert told == sorted(told)
 
 
+def test_no_transfer_to_or_from_the_device_is_accidental(tmp_path):
+    with jax.transfer_guard("disallow"):
+        prepare_tiny(tmp_path)
+
+
 # --- the same bytes --------------------------------------------------------------------
 
 
@@ -114,13 +121,17 @@ def test_three_processes_make_what_one_makes_and_the_last_writes_the_manifest(wh
     assert digest(tmp_path) == digest(whole)
 
 
+def job_env():
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
 def run_until_killed(out, reports, rng):
-    """A real process, ended by SIGKILL after so many reports; None if it was done before."""
+    """A real process, killed by SIGKILL after so many reports; its exit status."""
     job = subprocess.Popen(
         [sys.executable, tiny_clips.__file__, str(out)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env=job_env(),
     )
     with job:
         for _ in range(reports):
@@ -175,6 +186,15 @@ def test_a_rerun_fills_in_what_is_missing_and_touches_nothing_else(whole, tmp_pa
     assert digest(out) == digest(whole)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "null_text.msgpack", "settings.json"])
+def test_a_rerun_writes_a_lost_file_again_without_reading_a_clip(whole, tmp_path, name):
+    out, source = tmp_path / "clips", TinyClips()
+    shutil.copytree(whole, out)
+    (out / name).unlink()
+    prepare_tiny(out, source)
+    assert source.asked == [] and digest(out) == digest(whole)
+
+
 def test_a_rerun_of_a_finished_folder_reads_no_clip_and_reports_it_done_at_once(whole):
     before, source, told = digest(whole), TinyClips(), []
     manifest = prepare_tiny(whole, source, report=lambda *numbers: told.append(numbers))
@@ -223,14 +243,31 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing_half_written(
     assert digest(tmp_path) == digest(whole)
 
 
-def test_a_device_without_space_is_named_as_the_reason():
-    # ArrayRecord raises RuntimeError here, or nothing at all; never OSError.
-    with pytest.raises(UserError, match="cannot write /dev/full.*No space left on device"):
-        with shards._as_user_error(Path("/dev/full")):
-            writer = shards.array_record_module.ArrayRecordWriter("/dev/full", shards._OPTIONS)
-            for _ in range(40):
-                writer.write(os.urandom(1 << 16))
-            writer.close()
+# In a mount namespace of its own, where a user may mount a small disk.
+FULL_DISK = """
+mount -t tmpfs -o size=300k none {out} || exit 99
+{job}; echo "status $?"
+ls -A {out}
+mount -o remount,size=20m {out}
+{job} && cd {out} && sha256sum *
+"""
+
+
+def test_a_full_disk_is_named_and_once_there_is_room_a_rerun_finishes(whole, tmp_path):
+    job = f"{sys.executable} {tiny_clips.__file__} {tmp_path} 2>&1 | tail -n 1"
+    script = "set -o pipefail" + FULL_DISK.format(out=tmp_path, job=job)
+    ran = subprocess.run(
+        ["unshare", "-rm", "bash", "-c", script], capture_output=True, text=True, env=job_env()
+    )
+    if ran.returncode == 99 or "unshare failed" in ran.stderr:
+        pytest.skip(f"this system lets no user mount a disk: {ran.stderr.strip()}")
+    error, status, *rest = ran.stdout.splitlines()
+    assert re.fullmatch(r"UserError: cannot write .*/clips-0000\d-.*: No space left .*", error)
+    assert status == "status 1"
+    sums = [line.split() for line in rest if len(line.split()) == 2 and len(line) > 64]
+    assert {name: sha for sha, name in sums} == digest(whole)
+    listed = [line for line in rest if line.startswith((".", "clips", "settings"))]
+    assert not [name for name in listed if name.endswith(".part")], listed
 
 
 @pytest.mark.parametrize(

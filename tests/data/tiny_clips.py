@@ -2,7 +2,7 @@
 
     python tiny_clips.py OUT [PROCESS_INDEX PROCESS_COUNT]
 
-prints a line after each batch, so that a test can end it between or amid batches.
+prints a line after each batch, so that a test can kill it between or amid batches.
 """
 
 import hashlib
@@ -13,11 +13,13 @@ import numpy as np
 
 from videojam_jax.data.clip import BadClip, Clip
 from videojam_jax.data.prepare import prepare
+from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.models.text.bytes import ByteText
 
 SHAPE = (4, 16, 16, 3)
 BAD = (3, 10)  # indices
+LISTED_BAD = ({"source": "x.mp4", "reason": "no video"},)
 COUNT = 29
 CAPTIONS = ("a red disc falls", "", "two bodies collide: größer")
 
@@ -25,7 +27,7 @@ CAPTIONS = ("a red disc falls", "", "two bodies collide: größer")
 class TinyClips:
     """`count` clips of noise with noise for flow; counts how often each was asked for."""
 
-    def __init__(self, count=COUNT, bad=BAD, listed_bad=({"source": "x.mp4", "reason": "no video"},)):
+    def __init__(self, count=COUNT, bad=BAD, listed_bad=LISTED_BAD):
         self.count, self.bad, self.set_aside = count, bad, list(listed_bad)
         self.asked = []
 
@@ -80,9 +82,12 @@ def digest(folder):
 
 if __name__ == "__main__":
     out, index, count = (*sys.argv[1:], "0", "1")[:3]
-    prepare_tiny(
-        out,
-        process_index=int(index),
-        process_count=int(count),
-        report=lambda done, total, set_aside: print(done, total, flush=True),
-    )
+    try:
+        prepare_tiny(
+            out,
+            process_index=int(index),
+            process_count=int(count),
+            report=lambda done, total, set_aside: print(done, total, flush=True),
+        )
+    except UserError as error:
+        sys.exit(f"UserError: {error}")

@@ -43,7 +43,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Refuses a folder that was begun with other settings, naming the first that differs."""
-    there = read(folder / SETTINGS)
+    there = read(folder / SETTINGS) or (read(folder / MANIFEST) or {}).get("settings")
     if there is None:
         return
     # As JSON, so that both went the same way, tuples and all.

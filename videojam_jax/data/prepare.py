@@ -135,8 +135,9 @@ def _finish(out, paths, settings, source, text, process_index, stale) -> dict[st
         (out / manifest.SETTINGS).unlink(missing_ok=True)
         aside = [*source.set_aside, *(one for note in notes for one in note["set_aside"])]
         raise UserError(_nothing_usable(aside))
+    manifest.write_settings(out, settings, process_index)
     there = manifest.read(out / manifest.MANIFEST)
-    if there is not None and not stale:
+    if there is not None and (out / manifest.NULL_TEXT).exists() and not stale:
         return there
     whole = manifest.build(out, settings, notes, source.set_aside)
     manifest.write_null_text(out, text, process_index)

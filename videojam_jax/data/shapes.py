@@ -78,7 +78,7 @@ def _triangle(x: Points, y: Points) -> Points:
 def _star(x: Points, y: Points) -> Points:
     # A pentagram holds the points that lie outside at most one of its five
     # lines: the second largest of the five distances decides.
-    first, *others = _sides(x, y, 5, math.pi / 2, math.cos(math.radians(72)))
+    first, *others = _sides(x, y, 5, -math.pi / 2, math.cos(math.radians(72)))
     largest, second = first, np.full_like(first, -np.inf)
     for side in others:
         second = np.maximum(second, np.minimum(largest, side))

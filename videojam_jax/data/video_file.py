@@ -79,10 +79,11 @@ def _frames_at(path, wanted, info, fit, seek: float | None):
     previous, image, end = None, None, 0.0
 
     def take(frame, stream):
-        nonlocal image
+        nonlocal image  # of `previous`, made when it is first wanted
         if image is None:
             if frame.is_corrupt:
-                raise VideoError(f"the frame shown at {end - info.start:.3f} s is damaged")
+                at = wanted[len(taken)] - info.start
+                raise VideoError(f"the frame shown at {at:.3f} s is damaged")
             image = fit(_pixels(frame, stream))
         taken.append(image)
 

@@ -64,7 +64,7 @@ def joint_loss(
     """The joint flow-matching loss of appearance and motion.
 
         loss = E || u_x - v_x ||^2 + motion_weight E || u_d - v_d ||^2
-        (u_x, u_d) = u+([x_t, d_t], y, t),  v_x = x1 - x0,  v_d = d1 - d0
+        (u_x, u_d) = u+([x_t, d_t], y, t),  v_x = x1 - x0,  v_d = d1 - d0  (sigma_min = 0)
 
     VideoJAM (arXiv 2502.02492, section 4.2, equation 6). Each norm is a mean
     over the elements of its half, so `motion_weight = 1` is the paper's equal

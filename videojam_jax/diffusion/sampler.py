@@ -214,5 +214,5 @@ def _field(velocity: Velocity, text: Array, text_mask: Array) -> Field:
 
 
 def _move(y: State, dt: Array, velocity: State) -> State:
-    """`y + dt velocity` for every array of a pytree; a bfloat16 velocity leaves `y` float32."""
-    return jax.tree.map(lambda a, v: a + dt * v.astype(a.dtype), y, velocity)
+    """`y + dt velocity` for every array of a pytree."""
+    return jax.tree.map(lambda a, v: a + dt * v, y, velocity)

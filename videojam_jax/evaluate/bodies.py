@@ -9,14 +9,15 @@ of saturated colour before a muted background.
 2. A **track** follows one blob from frame to frame by its place and hue; it may
    be hidden for two frames.
 3. A tracked blob is a **moving body** when
-   - in at least 3/4 of the clip's frames it is seen with an area within 40 % of
-     its median area (it keeps its size; these are its steady frames), and in
-     those it keeps its colour: the mean RGB stays within 60 levels of the median;
+   - in at least 3/4 of the clip's frames, its steady frames, it keeps its size
+     and colour: an area within 35 % of its median area, a mean RGB within 40
+     levels of 255 of the median;
    - two of its steady places are at least 1/10 of the frame's shorter side and
      1/4 of its own size (the root of its median area) apart: it moves;
-   - its steps bend, on average, by no more than their own length, between
-     successive frames: `mean |v[i + 1] - v[i]| <= mean |v[i]|`: it moves
-     smoothly. In shuffled frames the steps bend by about 1.7 times their length.
+   - its steps `v[i]` change little from one frame to the next:
+     `mean |v[i + 1] - v[i]| <= 0.8 mean |v[i]|`, where the mean on the left
+     leaves out the greatest change, which may be a bounce: it moves smoothly. In
+     shuffled frames steps change by about 1.7 times their length.
 
 All thresholds are the defaults of `Rules`.
 """
@@ -49,7 +50,7 @@ class Rules:
       bend: greatest mean change of its step, of its mean step.
     """
 
-    saturation: float = 0.4
+    saturation: float = 0.45
     value: float = 0.2
     smallest: float = 0.01
     largest: float = 0.3
@@ -58,11 +59,11 @@ class Rules:
     hue: float = 24.0
     gap: int = 2
     seen: float = 0.75
-    area: float = 0.4
-    colour: float = 60.0
+    area: float = 0.35
+    colour: float = 40.0
     way: float = 0.1
     own_way: float = 0.25
-    bend: float = 1.0
+    bend: float = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,8 @@ def _find(frame: UInt8[np.ndarray, "h w 3"], rules: Rules) -> list[Blob]:
     # Sectors of 60 degrees, every 30: a region of one hue lies whole in at least one.
     for start in range(0, HUES, HUES // 12):
         sector = vivid & ((hue.astype(np.int16) - start) % HUES < HUES // 6)
+        if np.count_nonzero(sector) < rules.smallest * vivid.size:
+            continue
         count, labels, stats, _ = cv2.connectedComponentsWithStats(sector.astype(np.uint8))
         for label in range(1, count):
             area = int(stats[label, cv2.CC_STAT_AREA])
@@ -187,7 +190,8 @@ def travel(
         return None
     steps = _steps(np.array(body.frames, float)[steady], centres)
     if len(steps) > 1:
-        bend = np.linalg.norm(np.diff(steps, axis=0), axis=1).mean()
+        bends = np.sort(np.linalg.norm(np.diff(steps, axis=0), axis=1))
+        bend = bends[:-1].mean() if len(bends) > 1 else bends[0]
         if bend > rules.bend * np.linalg.norm(steps, axis=1).mean():
             return None
     return way

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Num
 
 from videojam_jax.errors import UserError
@@ -75,7 +76,7 @@ class VideoModel(nn.Module):
     motion: bool
     patch: tuple[int, int, int] = (1, 2, 2)
     text_encoder: nn.Module | None = None
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(

@@ -5,6 +5,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 
@@ -16,7 +17,7 @@ def logical(initializer, *axes: str | None):
 def dense(
     features: int,
     axes: tuple[str | None, str | None],
-    dtype: jnp.dtype,
+    dtype: DTypeLike,
     name: str,
     use_bias: bool = False,
     kernel_init=nn.initializers.lecun_normal(),
@@ -56,7 +57,7 @@ class SwiGLU(nn.Module):
     """`W_down (silu(W_gate x) * W_up x)` (Llama 3's feed-forward)."""
 
     hidden: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
@@ -78,7 +79,7 @@ class TimeEmbedding(nn.Module):
 
     width: int
     frequencies: int = 256
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, t: Float[Array, " b"]) -> Float[Array, "b d"]:
@@ -98,7 +99,7 @@ class FactorisedPositions(nn.Module):
 
     sizes: tuple[int, int, int]
     width: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, positions: Int[Array, "n 3"]) -> Float[Array, "n d"]:

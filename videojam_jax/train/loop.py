@@ -133,7 +133,7 @@ def _loop(
     rate = _rate(config, abstract)
     log = logging.RunLog(workdir, start) if leader else None
     pending: list[dict] = []  # metrics on the device, fetched once an interval
-    since = time.perf_counter()
+    since, timed = time.perf_counter(), 0  # of the interval; steps in it
 
     def fetch_metrics() -> dict[str, float]:
         """The interval's averages; raises when they are not finite."""
@@ -161,13 +161,18 @@ def _loop(
             batch = to_global(mesh, next(batches), section.batch_size)
             state, metrics = step(state, batch)
             pending.append(metrics)
+            timed += 1
+            if done == start + 1:
+                # The first step compiles; what is left to wait is told from the others.
+                jax.block_until_ready(metrics)
+                since, timed = time.perf_counter(), 0
 
             last = done == section.steps or stop.asked
             save = last or done % section.checkpoint_every == 0
             line = None
             if save or done % section.log_every == 0:
                 values = fetch_metrics()
-                seconds = (time.perf_counter() - since) / len(pending)
+                seconds = (time.perf_counter() - since) / max(timed, 1)
                 values |= rate(1.0 / seconds)
                 line = logging.describe(
                     done, section.steps, values, seconds * (section.steps - done)
@@ -182,7 +187,7 @@ def _loop(
             if show and (done % section.sample_every == 0 or done == section.steps) and leader:
                 show(state.ema_params if config.sample.ema else state.params, done, log)
             if line:
-                since = time.perf_counter()
+                since, timed = time.perf_counter(), 0
             if last:
                 break
     checkpoint.finish(manager)

@@ -10,6 +10,7 @@ and turn the published 30B into 40B.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from videojam_jax.models.attention import attention
@@ -35,7 +36,7 @@ class Attention(nn.Module):
     """Multi-head attention from `x` to `context` (to itself when they are the same)."""
 
     heads: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
     implementation: str
     zero_out: bool = False  # the last projection starts at zero: the branch starts silent
 
@@ -66,7 +67,7 @@ class Block(nn.Module):
 
     heads: int
     ffn: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
     implementation: str
 
     @nn.compact
@@ -109,7 +110,7 @@ class MovieGenTrunk(nn.Module):
     ffn: int
     heads: int
     positions: tuple[int, int, int]
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     remat: str = "none"
     attention: str = "xla"
 

@@ -1,0 +1,172 @@
+"""The loader: batches as a function of (seed, step), on any number of processes."""
+
+import itertools
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_clips import BAD, COUNT, TinyClips, prepare_tiny
+
+from videojam_jax.data import loader
+from videojam_jax.errors import UserError
+
+CLIPS = COUNT - len(BAD)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("loader") / "clips"
+    prepare_tiny(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def dataset(folder):
+    return loader.open_dataset(folder)
+
+
+@pytest.fixture(scope="module")
+def position_of(dataset):
+    """Which record a latent is, by its bytes."""
+    by_bytes = {dataset[i]["video"].tobytes(): i for i in range(len(dataset))}
+    assert len(by_bytes) == len(dataset)
+    return lambda latent: by_bytes[latent.tobytes()]
+
+
+def take(dataset, count, **changes):
+    arguments = {"seed": 0, "batch_size": 8, "text_length": 32}
+    loaded = loader.batches(dataset, **{**arguments, **changes})
+    taken = list(itertools.islice(loaded, count))
+    loaded.close()
+    return taken
+
+
+def assert_equal(batch, other):
+    assert batch.keys() == other.keys()
+    for key in batch:
+        np.testing.assert_array_equal(batch[key], other[key], err_msg=key)
+
+
+def test_a_batch_stacks_records_whole(dataset, position_of):
+    (batch,) = take(dataset, 1)
+    assert {key: (value.shape, value.dtype.name) for key, value in batch.items()} == {
+        "video": ((8, 4, 8, 8, 12), "bfloat16"),
+        "motion": ((8, 4, 8, 8, 12), "bfloat16"),
+        "text": ((8, 32), "int32"),
+        "text_mask": ((8, 32), "bool"),
+    }
+    for row in range(8):
+        record = dataset[position_of(batch["video"][row])]
+        np.testing.assert_array_equal(batch["motion"][row], record["motion"])
+        np.testing.assert_array_equal(batch["text"][row][batch["text_mask"][row]], record["text"])
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_rows_of_all_processes_together_are_the_global_batch(dataset, processes):
+    whole = take(dataset, 5)
+    each = 8 // processes
+    parts = [take(dataset, 5, rows=(p * each, (p + 1) * each)) for p in range(processes)]
+    for step, batch in enumerate(whole):
+        together = {
+            key: np.concatenate([part[step][key] for part in parts]) for key in batch
+        }
+        assert_equal(together, batch)
+
+
+@pytest.mark.parametrize("step", [1, 4, 11])
+def test_starting_at_a_step_gives_what_a_run_from_zero_gives_there(dataset, step):
+    assert_equal(take(dataset, 1, start_step=step)[0], take(dataset, step + 1)[step])
+
+
+def test_threads_and_prefetching_do_not_change_the_order(dataset):
+    slow = take(dataset, 6, threads=1, prefetch=1)
+    for one, other in zip(slow, take(dataset, 6, threads=5, prefetch=9), strict=True):
+        assert_equal(one, other)
+
+
+def test_every_epoch_has_every_clip_once_in_an_order_of_its_own(dataset, position_of):
+    latents = [row for batch in take(dataset, 3 * CLIPS, batch_size=1) for row in batch["video"]]
+    epochs = np.array([position_of(latent) for latent in latents]).reshape(3, CLIPS)
+    np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(CLIPS), (3, 1)))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_another_seed_gives_another_order(dataset):
+    one, other = take(dataset, 1), take(dataset, 1, seed=1)
+    assert (one[0]["video"] != other[0]["video"]).any()
+
+
+def test_a_batch_may_be_larger_than_the_data_set(dataset, position_of):
+    (batch,) = take(dataset, 1, batch_size=2 * CLIPS)
+    found = [position_of(latent) for latent in batch["video"]]
+    assert sorted(found) == sorted([*range(CLIPS)] * 2)
+
+
+def test_without_motion_there_is_no_motion_key_and_the_order_is_the_same(dataset):
+    (batch,), (whole,) = take(dataset, 1, motion=False), take(dataset, 1)
+    del whole["motion"]
+    assert_equal(batch, whole)
+
+
+def test_the_data_set_knows_its_shapes_and_the_empty_caption(dataset):
+    assert dataset.latent_shape == (4, 8, 8, 12) and dataset.video_shape == (4, 16, 16, 3)
+    np.testing.assert_array_equal(dataset.null_text, [1])
+    assert dataset.null_text.dtype == np.int32
+
+
+def test_embeddings_are_padded_as_bfloat16(tmp_path):
+    class Embeddings:
+        def encode(self, captions):
+            return [np.full((len(caption) + 1, 3), 0.1, np.float32) for caption in captions]
+
+    prepare_tiny(tmp_path, TinyClips(count=6), text=Embeddings())
+    (batch,) = take(loader.open_dataset(tmp_path), 1)
+    assert batch["text"].shape == (8, 32, 3) and batch["text"].dtype == jnp.bfloat16
+
+
+def test_a_text_longer_than_the_batch_has_room_for_is_named_before_the_first_batch(dataset):
+    with pytest.raises(UserError, match="holds a text of 29 tokens.* to have 20"):
+        loader.batches(dataset, seed=0, batch_size=2, text_length=20)
+
+
+# --- folders that cannot be opened -----------------------------------------------------
+
+
+def test_a_missing_or_empty_folder_says_to_prepare_first(tmp_path):
+    with pytest.raises(UserError, match="no such folder .* run 'videojam prepare' first"):
+        loader.open_dataset(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="holds no prepared clips; run 'videojam prepare' first"):
+        loader.open_dataset(tmp_path)
+
+
+def missing_shard(out):
+    (out / "clips-00002-of-00005.array_record").unlink()
+
+
+def truncated_shard(out):
+    shard = out / "clips-00002-of-00005.array_record"
+    shard.write_bytes(shard.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [missing_shard, truncated_shard])
+def test_an_incomplete_folder_names_the_shards_to_be_prepared_again(folder, tmp_path, damage):
+    shutil.copytree(folder, tmp_path / "clips")
+    damage(tmp_path / "clips")
+    with pytest.raises(UserError, match=r"1 of 5 shards .*\(clips-00002-of-00005.array_record\)"):
+        loader.open_dataset(tmp_path / "clips")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "null_text.msgpack"])
+def test_a_folder_without_its_last_files_is_not_finished(folder, tmp_path, name):
+    shutil.copytree(folder, tmp_path / "clips")
+    (tmp_path / "clips" / name).unlink()
+    with pytest.raises(UserError, match=f"{name}.*run 'videojam prepare' again"):
+        loader.open_dataset(tmp_path / "clips")
+
+
+def test_a_manifest_that_is_no_json_is_named(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "clips")
+    (tmp_path / "clips" / "manifest.json").write_text("not json")
+    with pytest.raises(UserError, match="manifest.json is not a file that 'videojam"):
+        loader.open_dataset(tmp_path / "clips")
