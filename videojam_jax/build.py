@@ -39,6 +39,7 @@ def source(config: FrozenConfigDict):
             kinds=section.kinds,
             bodies=section.bodies,
             pan=section.pan,
+            texture=section.texture,
         )
     if section.name == "folder":
         return Folder(Path(section.path), spec)
@@ -74,6 +75,16 @@ def text(config: FrozenConfigDict) -> ByteText | PrecomputedText:
     if section.name == "bytes":
         return ByteText(section.max_length)
     return PrecomputedText(section.width, section.max_length)
+
+
+def preparation(config: FrozenConfigDict) -> dict:
+    """What shapes prepared clips, beside the source itself: a change asks for a new folder."""
+    tree = config.to_dict()
+    text = {key: tree["text"][key] for key in ("name", "max_length")}
+    shaping = {"clip": tree["clip"], "motion": tree["motion"], "autoencoder": tree["autoencoder"]}
+    if config.clip.crop == "random":
+        shaping["seed"] = config.seed
+    return {"config": _jsonable(shaping | {"text": text})}
 
 
 def latent_shape(config: FrozenConfigDict) -> tuple[int, int, int, int]:

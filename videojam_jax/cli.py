@@ -35,15 +35,20 @@ def prepare(arguments, overrides) -> None:
     """A source's clips to shards of latents, motion latents and text."""
     config = _config(arguments, overrides)
     _start_jax()
+    import jax
+
     from videojam_jax import build
     from videojam_jax.data.prepare import prepare as run
     from videojam_jax.train.logging import progress
 
     workdir = _workdir(arguments.workdir)
     source = build.source(config)
-    tree = config.to_dict()
-    names = ("clip", "source", "motion", "autoencoder", "text")
-    settings = {"config": {name: tree[name] for name in names}}
+    calls = []
+
+    def count(done, total, set_aside):
+        calls.append(done)
+        tell(done)
+
     with progress(len(source), 0, "clips") as tell:
         manifest = run(
             source,
@@ -51,16 +56,19 @@ def prepare(arguments, overrides) -> None:
             autoencoder=build.autoencoder(config),
             text=build.text(config),
             out=workdir,
-            settings=settings,
+            settings=build.preparation(config),
             sigma=config.motion.sigma,
             **config.prepare.to_dict(),
-            report=lambda done, total, set_aside: tell(done),
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            report=count,
         )
     if manifest is None:
         print(f"{workdir}: this process's shards are done; others are still at work")
         return
     aside = manifest["set_aside"]
-    print(f"{manifest['clips']:,} clips prepared, {aside['count']} set aside")
+    already = " before; nothing was left to do" if len(calls) == 1 else ""
+    print(f"{manifest['clips']:,} clips prepared, {aside['count']} set aside{already}")
     for reason, count in list(aside["reasons"].items())[:5]:
         print(f"  {count} x {reason}")
     print(f"wrote {workdir / 'manifest.json'}")
@@ -118,14 +126,35 @@ def report(arguments, overrides) -> None:
 
 
 def bench_data(arguments, overrides) -> None:
-    """Clips a second of the simulator, of `prepare` and of the loader."""
+    """Clips a second of the simulator, of prepare, of the loader and of a training step."""
     _start_jax()
-    from videojam_jax.bench.data import bench
+    from videojam_jax.bench.data import bench_data as run
+    from videojam_jax.bench.step import step_rate
 
-    rows = bench(arguments.seconds, _config(arguments, overrides) if arguments.config else None)
+    if arguments.config:
+        config = _config(arguments, overrides)
+        clip = config.clip
+        rows = run(
+            frames=clip.frames,
+            height=clip.height,
+            width=clip.width,
+            seconds=arguments.seconds,
+            batch_size=config.train.batch_size,
+            workers=config.train.loader_threads,
+        )
+        consumed = step_rate(config, arguments.seconds)
+        name = f"training step of {arguments.config}, batches of {config.train.batch_size}"
+        rows.append({"name": name, "clips_per_s": round(consumed, 1)})
+    elif overrides:
+        raise UserError("bench: --config.KEY=VALUE needs --config")
+    else:
+        rows = run(seconds=arguments.seconds)
     width = max(len(row["name"]) for row in rows)
     for row in rows:
-        print(f"{row['name']:{width}}  {row['value']:10,.1f} {row['unit']}")
+        print(f"{row['name']:{width}}  {row['clips_per_s']:10,.1f} clips/s")
+    if arguments.config:
+        print(f"the loader is {rows[-2]['clips_per_s'] / rows[-1]['clips_per_s']:.0f} times as "
+              "fast as the training step")
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(rows, indent=2) + "\n")
         print(f"wrote {arguments.json}")

@@ -16,6 +16,14 @@ import ml_collections
 
 from videojam_jax.errors import UserError
 from videojam_jax.schema import REQUIRED, SCHEMA, Key, Variants
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    bool: "True or False",
+    tuple: "a tuple of values",
+}
+
 
 def load(name: str, overrides: dict[str, str] | None = None) -> ml_collections.FrozenConfigDict:
     """Read `FILE.py` or `FILE.py:ARG`, apply `--config.key=value` overrides, check.
@@ -160,7 +168,7 @@ def _value(key: Key, value: Any, path: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"config.{path} = {value!r}: a {kind.__name__} is wanted ({key.doc})")
+        raise UserError(f"config.{path} = {value!r}: {KINDS[kind]} is wanted ({key.doc})")
     if key.length is not None and len(value) != key.length:
         raise UserError(f"config.{path} = {value!r}: {key.length} values are wanted ({key.doc})")
     if key.choices is not None and value not in key.choices:

@@ -54,6 +54,8 @@ SCHEMA: dict[str, Any] = {
             "kinds": Key(("fall", "bounce", "collide", "roll", "swing", "spin"), "of motion"),
             "bodies": Key((1, 3), "fewest and most bodies in a clip", length=2, minimum=1),
             "pan": Key(0.5, "fastest camera, pixels a frame", minimum=0.0),
+            "texture": Key(1.0, "contrast of the textures; 0: plain surfaces", minimum=0.0,
+                           maximum=1.0),
         },
         "folder": {
             "path": Key(REQUIRED, "a folder of videos with captions", kind=str),

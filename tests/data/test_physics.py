@@ -57,9 +57,7 @@ def test_collision_conserves_momentum_and_turns_the_closing_speed(m1, m2, v, hea
         m1 * new_first + m2 * new_second, m1 * first + m2 * second, atol=1e-9
     )
     closing = np.dot(first - second, normal)
-    assert np.dot(new_first - new_second, normal) == pytest.approx(
-        -restitution * closing, abs=1e-9
-    )
+    assert np.dot(new_first - new_second, normal) == pytest.approx(-restitution * closing, abs=1e-9)
 
 
 @given(mass, mass, st.tuples(number, number, number, number), st.floats(0, 6.3))

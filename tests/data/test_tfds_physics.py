@@ -11,12 +11,10 @@ from videojam_jax.data.simulate import Options, simulate
 PREPARE = """
 import sys
 
-class NoTensorFlow:  # as if it were not installed, also where it is
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "tensorflow":
-            raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
-
-sys.meta_path.insert(0, NoTensorFlow())
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+# As if TensorFlow were not installed, also where it is.
+PathFinder.find_spec = lambda name, *rest: None if name == "tensorflow" else find(name, *rest)
 import numpy as np
 import tensorflow_datasets as tfds
 from videojam_jax.data import tfds_physics

@@ -98,6 +98,7 @@ def test_motion_without_a_place_for_it_is_an_error():
         small(True).init(jax.random.key(0), x, None, t, text, mask)
 
 
+@settings(max_examples=8)  # every shape is compiled anew
 @given(
     patch=st.tuples(*[st.integers(1, 3)] * 3),
     grid=st.tuples(*[st.integers(1, 3)] * 3),

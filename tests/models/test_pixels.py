@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videojam_jax.errors import UserError
@@ -9,6 +9,7 @@ from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.models.autoencoders.precomputed import Precomputed
 
 
+@settings(max_examples=8)  # every shape is compiled anew
 @given(
     patch=st.tuples(*[st.integers(1, 4)] * 3),
     grid=st.tuples(*[st.integers(1, 3)] * 3),

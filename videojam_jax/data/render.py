@@ -55,8 +55,10 @@ def smooth_noise(
     return (lattice - low) * (2 / (high - low)) - 1
 
 
-def _texture(rng: np.random.Generator, body: Body) -> Float32[np.ndarray, "n n"]:
-    """Brightness from 0.55 to 1 over the body's own square, `TABLE_SCALE` samples a pixel."""
+def _texture(
+    rng: np.random.Generator, body: Body, contrast: float
+) -> Float32[np.ndarray, "n n"]:
+    """Brightness from 0.55 to 1 (at full contrast) over the body's own square, `TABLE_SCALE` samples a pixel."""
     count = 2 * (math.ceil(body.radius) + 2) * TABLE_SCALE
     wave = max(0.75 * body.radius, 5.0) * TABLE_SCALE
     if body.texture == "noise":
@@ -67,7 +69,7 @@ def _texture(rng: np.random.Generator, body: Body) -> Float32[np.ndarray, "n n"]
         pattern = np.sin(x) if body.texture == "stripes" else np.sin(x) * np.sin(y)
         # Flatter tops and steeper flanks than a sine: stripes and dots, still smooth.
         pattern = pattern * (1.5 - 0.5 * pattern**2)
-    return (0.775 + 0.225 * pattern).astype(np.float32)
+    return (0.775 + contrast * 0.225 * pattern).astype(np.float32)
 
 
 def _canvas(
@@ -76,16 +78,17 @@ def _canvas(
     width: int,
     origin: tuple[float, float],
     solids: tuple[Solid, ...],
+    contrast: float,
 ) -> Float32[np.ndarray, "h w"]:
     """Grey levels of the world behind the bodies; its pixel [0, 0] shows `origin`."""
     coarse = max(min(height, width) / 6, 3.0)
     rough = 0.6 * smooth_noise(rng, height, width, coarse)
     rough += 0.4 * smooth_noise(rng, height, width, 2.5)
     level = rng.uniform(85, 150)
-    grey = level + 38 * rough
+    grey = level + contrast * 38 * rough
     if solids:
         darker = level - 55 if level > 115 else level + 65
-        surface = darker + 30 * smooth_noise(rng, height, width, 3.5)
+        surface = darker + contrast * 30 * smooth_noise(rng, height, width, 3.5)
         x = np.arange(width) + origin[0]
         y = (np.arange(height) + origin[1])[:, None]
         for solid in solids:
@@ -96,15 +99,14 @@ def _canvas(
 
 
 def _background(
-    rng: np.random.Generator, scene: Scene, frames: int, height: int, width: int
+    rng: np.random.Generator, scene: Scene, frames: int, height: int, width: int, contrast: float
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """The world as the camera sees it: muted, of one faint tint."""
     tint = rng.uniform(0.93, 1.0, 3).astype(np.float32)
     low = np.floor(scene.camera.min(0)).astype(int)
     high = np.ceil(scene.camera.max(0)).astype(int) + 1
-    grey = _canvas(
-        rng, height + high[1] - low[1], width + high[0] - low[0], tuple(low), scene.solids
-    )
+    size = height + high[1] - low[1], width + high[0] - low[0]
+    grey = _canvas(rng, *size, tuple(low), scene.solids, contrast)
     moving = bool(np.any(scene.camera != scene.camera[0]))
     video = np.empty((frames, height, width, 3), np.uint8)
     for i in range(frames if moving else 1):
@@ -133,9 +135,11 @@ class _Layer:
     label: int
 
 
-def _layers(rng: np.random.Generator, body: Body, label: int) -> list[_Layer]:
+def _layers(
+    rng: np.random.Generator, body: Body, label: int, contrast: float
+) -> list[_Layer]:
     radius = np.float32(body.radius)
-    table = _texture(rng, body)
+    table = _texture(rng, body, contrast)
     count = len(table)
     flat = table.ravel()
 
@@ -228,23 +232,26 @@ def _draw(
     _as_complex(out.flow).reshape(-1)[pixel] = step[frame] + turn[frame] * arm
 
 
-def render(rng: np.random.Generator, scene: Scene, height: int, width: int) -> Rendered:
+def render(
+    rng: np.random.Generator, scene: Scene, height: int, width: int, contrast: float = 1.0
+) -> Rendered:
     """Draw a scene, later bodies over earlier ones.
 
     Args:
       rng: chance for the textures.
       scene: see `scenes.Scene`; at most 255 bodies.
       height, width: in pixels.
+      contrast: of the textures; at 0 every surface is of one colour.
     """
     frames = len(scene.camera)
     out = Rendered(
-        _background(rng, scene, frames, height, width),
+        _background(rng, scene, frames, height, width, contrast),
         np.empty((frames - 1, height, width, 2), np.float32),
         np.zeros((frames, height, width), np.uint8),
     )
     glide = _as_complex(-np.diff(scene.camera, axis=0).astype(np.float32))
     _as_complex(out.flow)[:] = glide[:, None, None]
     for label, (body, track) in enumerate(zip(scene.bodies, scene.tracks, strict=True), 1):
-        for layer in _layers(rng, body, label):
+        for layer in _layers(rng, body, label, contrast):
             _draw(layer, track.position - scene.camera, track.angle, out)
     return out

@@ -198,7 +198,7 @@ def _roll(stage: _Stage, bodies: tuple[Body, ...]):
         free = (stage.width - 1 - 1.8 * body.radius) / math.cos(slope)
         # One behind the other, so that faster ones overtake.
         start = (stage.between(0, 0.2) + 0.4 * len(tracks) / len(bodies) - 0.5) * free
-        way = stage.between(0.8, 1.0) * (0.5 * free - start)
+        way = stage.between(0.5 if tracks else 0.8, 1.0) * (0.5 * free - start)
         inertia = body.shape.inertia
         if not tracks and slope:
             share = stage.between(0.4, 0.7)
@@ -341,8 +341,9 @@ def _cast(kind: str, stage: _Stage, count: int) -> tuple[Body, ...]:
     """Bodies of different colours, smaller where there are more of them."""
     rng = stage.rng
     names = _ROUND if kind == "roll" else tuple(SHAPES)
-    shares = {"swing": (0.15, 0.19)}
-    low, high = shares.get(kind, (0.165, 0.235))
+    low, high = 0.165, 0.235
+    if kind == "swing" or (kind == "collide" and count > 1):
+        low, high = 0.14, 0.19  # these need room to move
     bodies = []
     for colour in rng.permutation(list(COLOURS))[:count]:
         shape = SHAPES[names[rng.integers(len(names))]]
@@ -391,7 +392,6 @@ def make_scene(
     bodies = _cast(kind, stage, min(count, _MOST_BODIES.get(kind, count)))
     tracks, solids, laws = KINDS[kind](stage, bodies)
     bodies = tuple(
-        dataclasses.replace(body, rod=track.rod)
-        for body, track in zip(bodies, tracks, strict=True)
+        dataclasses.replace(body, rod=track.rod) for body, track in zip(bodies, tracks, strict=True)
     )
     return Scene(kind, bodies, tuple(tracks), _pan(stage, pan), solids, laws)

@@ -65,8 +65,7 @@ def _sides(x: Points, y: Points, count: int, first: float, away: float) -> list[
     """Signed distances from `count` lines around the centre, each `away` from it."""
     angles = [first + 2 * math.pi * i / count for i in range(count)]
     return [
-        np.float32(math.cos(a)) * x + np.float32(math.sin(a)) * y - np.float32(away)
-        for a in angles
+        np.float32(math.cos(a)) * x + np.float32(math.sin(a)) * y - np.float32(away) for a in angles
     ]
 
 
@@ -86,8 +85,11 @@ def _star(x: Points, y: Points) -> Points:
     return np.maximum(second, _disc(x, y))
 
 
-_STAR_AREA = 10 * 0.5 * math.sin(math.radians(36)) * (
-    math.cos(math.radians(72)) / math.cos(math.radians(36))
+_STAR_AREA = (
+    10
+    * 0.5
+    * math.sin(math.radians(36))
+    * (math.cos(math.radians(72)) / math.cos(math.radians(36)))
 )
 
 SHAPES = {

@@ -12,6 +12,8 @@ import tensorflow_datasets as tfds
 
 from videojam_jax.data.simulate import Options, simulate
 
+SEEDS = {"train": 0, "test": 1}
+
 
 @dataclasses.dataclass
 class PhysicsConfig(tfds.core.BuilderConfig):
@@ -55,7 +57,6 @@ class VideojamPhysics(tfds.core.GeneratorBasedBuilder):
     # Nothing is downloaded. Said here, because TFDS 4.9.10 looks for a list of
     # checksums with importlib_resources, which it does not require to be installed.
     url_infos = {}
-    SEEDS = {"train": 0, "test": 1}
 
     def __init__(self, *, file_format: str | None = None, **kwargs):
         # TFDS itself would fall back to TFRecord, which only TensorFlow can write.
@@ -99,7 +100,7 @@ class VideojamPhysics(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         del dl_manager  # nothing is downloaded
         return {
-            split: self._generate_examples(count, self.SEEDS[split])
+            split: self._generate_examples(count, SEEDS[split])
             for split, count in self.builder_config.clips.items()
         }
 

@@ -130,9 +130,7 @@ def _hue_change(first: Blob, second: Blob) -> float:
     return min(change, 360 - change)
 
 
-def track(
-    blobs: list[list[Blob]], shape: tuple[int, int], rules: Rules = Rules()
-) -> list[Track]:
+def track(blobs: list[list[Blob]], shape: tuple[int, int], rules: Rules = Rules()) -> list[Track]:
     """Follow blobs from frame to frame, nearest pairs first.
 
     Args:

@@ -1,4 +1,4 @@
-"""Optical flow <-> RGB clip: direction as hue, speed as intensity (PAPER.md 3).
+"""Optical flow <-> RGB clip: direction as hue, speed as intensity (VideoJAM, section 4.1).
 
 The flow of a clip becomes a second RGB clip that any image or video autoencoder
 can take. With `S = sigma * sqrt(h^2 + w^2)`, the speed in pixels a frame at which

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
@@ -64,9 +65,7 @@ def train(config: FrozenConfigDict, config_json: str, workdir: Path) -> Outcome:
     # --- mesh, optimizer, shapes of the state -----------------------------------------
     mesh = make_mesh(config.mesh.to_dict())
     rows = local_rows(mesh, section.batch_size)
-    options = config.optimizer.to_dict()
-    ema_decay = options.pop("ema_decay")
-    optimizer = make_optimizer(OptimizerOptions(**options))
+    optimizer = optimizer_of(config)
     init = build.init(config)
     abstract = abstract_state(init, optimizer, mesh)
     if leader:
@@ -84,19 +83,7 @@ def train(config: FrozenConfigDict, config_json: str, workdir: Path) -> Outcome:
             return Outcome(start, stopped=False)
 
         # --- step, loop ---------------------------------------------------------------
-        module = build.model(config)
-        step = jax.jit(
-            make_step(
-                lambda params, *args: module.apply({"params": params}, *args),
-                optimizer,
-                build.loss_options(config),
-                null_text=null_text[0],
-                null_mask=null_mask[0],
-                seed=config.seed,
-                ema_decay=ema_decay,
-            ),
-            donate_argnums=0,
-        )
+        step = compiled_step(config, optimizer, null_text[0], null_mask[0])
         batches = loader.batches(
             dataset,
             seed=config.seed,
@@ -113,6 +100,32 @@ def train(config: FrozenConfigDict, config_json: str, workdir: Path) -> Outcome:
         )
     finally:
         manager.close()
+
+
+def optimizer_of(config: FrozenConfigDict) -> optax.GradientTransformation:
+    options = config.optimizer.to_dict()
+    del options["ema_decay"]  # the average is beside the optimizer, in the step
+    return make_optimizer(OptimizerOptions(**options))
+
+
+def compiled_step(
+    config: FrozenConfigDict,
+    optimizer: optax.GradientTransformation,
+    null_text: np.ndarray,
+    null_mask: np.ndarray,
+):
+    """`step(state, batch) -> (state, metrics)`, compiled; the state it is given is given away."""
+    module = build.model(config)
+    step = make_step(
+        lambda params, *args: module.apply({"params": params}, *args),
+        optimizer,
+        build.loss_options(config),
+        null_text=null_text,
+        null_mask=null_mask,
+        seed=config.seed,
+        ema_decay=config.optimizer.ema_decay,
+    )
+    return jax.jit(step, donate_argnums=0)
 
 
 def _loop(

@@ -1,0 +1,45 @@
+"""What a person types and reads."""
+
+import pytest
+import tiny_run
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--config", tiny_run.CONFIG, "--config.optimizer.lr=1", "--workdir", "w"],
+         "unknown key config.optimizer.lr: did you mean config.optimizer.learning_rate?"),
+        (["train", "--config", "no_such.py", "--workdir", "w"], "no_such.py: no such config file"),
+        (["sample", "--workdir", "no_such", "--prompt", "x"], "no_such/config.json: no such file"),
+        (["report", "--workdir", "no_such"], "no_such/base/config.json: no such file"),
+        (["prepare", "--config", tiny_run.CONFIG, "--workdir", "/proc/here"], "/proc/here: cannot write"),
+        (["prepare", "--config", tiny_run.CONFIG, "--workdir", "w",
+          "--config.source={'name':'folder','path':'no_folder'}", "--config.motion.flow=dis"],
+         "no_folder: there is no such folder"),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_line_that_names_what_is_wrong(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out = tiny_run.here(*words)
+    assert status == 2
+    assert out.startswith("videojam: error: ") and len(out.splitlines()) == 1
+    assert message in out
+
+
+@pytest.mark.parametrize("words", [["trian"], [], ["train", "--workdir", "w", "--confg", "x"]])
+def test_a_wrong_word_shows_the_usage(words):
+    status, out = tiny_run.here(*words)
+    assert status == 2 and "usage: videojam" in out
+
+
+def test_every_job_says_what_it_does():
+    status, out = tiny_run.here("--help")
+    assert status == 0
+    for job in ("prepare", "train", "sample", "report", "bench", "keys"):
+        assert job in out
+
+
+def test_keys_lists_every_config_key():
+    status, out = tiny_run.here("keys")
+    assert status == 0
+    assert "config.optimizer.learning_rate = required: after the warm-up" in out

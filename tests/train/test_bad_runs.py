@@ -1,0 +1,85 @@
+"""What goes wrong in a run is one line that says what and why."""
+
+import json
+import resource
+import subprocess
+
+import pytest
+import tiny_run
+
+
+@pytest.fixture(scope="module")
+def base(data):
+    done = tiny_run.run("train", "--workdir", data / "a_base", "--config.train.steps=5")
+    assert done.returncode == 0, done.stderr
+    return data / "a_base"
+
+
+def refused(done, *words):
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("videojam: error: "), done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def test_a_checkpoint_of_another_architecture_is_named(base):
+    done = tiny_run.run("train", "--workdir", base, "--config.model.trunk.ffn=48")
+    refused(done, "another architecture", "model.trunk.ffn is 32 there and 48 in this config")
+
+
+def test_a_base_of_another_architecture_is_named(base, data):
+    done = tiny_run.run(
+        "train", "--workdir", data / "other", "--config.train.init_from=../a_base",
+        "--config.text.width=16", variant="videojam",
+    )
+    refused(done, "another architecture", "text.width is 8 there and 16")
+
+
+def test_a_run_to_start_from_must_be_one(data):
+    done = tiny_run.run(
+        "train", "--workdir", data / "orphan", "--config.train.init_from=../nowhere",
+        variant="videojam",
+    )
+    refused(done, "nowhere", "no checkpoints there")
+
+
+def test_missing_clips_are_named(data):
+    done = tiny_run.run("train", "--workdir", data / "x", "--config.train.dataset=../no_data")
+    refused(done, "no_data", "videojam prepare")
+
+
+def test_clips_of_another_shape_are_named(data):
+    done = tiny_run.run("train", "--workdir", data / "y", "--config.clip.frames=8")
+    refused(done, "(4, 4, 4, 48)", "(8, 4, 4, 48)", "prepare")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(data):
+    workdir = data / "diverged"
+    assert tiny_run.run("train", "--workdir", workdir, "--config.train.steps=5").returncode == 0
+    done = tiny_run.run(
+        "train", "--workdir", workdir, "--config.train.steps=50",
+        "--config.optimizer.learning_rate=1e30",
+    )
+    refused(done, "not finite", "last good checkpoint is", "checkpoints/5", "learning_rate")
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    assert rows[-1]["step"] == 5
+    assert not (workdir / "checkpoints" / "10").exists()
+
+
+def test_a_disk_that_takes_no_more_leaves_the_last_checkpoint(data):
+    workdir = data / "full"
+    assert tiny_run.run("train", "--workdir", workdir, "--config.train.steps=5").returncode == 0
+    limit = 4096
+
+    done = subprocess.run(
+        tiny_run.command("train", "--workdir", workdir, "--config.train.steps=10"),
+        env={**tiny_run.environment(), "JAX_COMPILATION_CACHE_DIR": ""},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        timeout=240,
+    )
+    refused(done, "full")
+    assert (workdir / "checkpoints" / "5").is_dir()
+    assert not (workdir / "checkpoints" / "10").exists()

@@ -1,0 +1,129 @@
+"""A step number is the whole position of a run: shown with real processes."""
+
+import json
+import re
+import signal
+import subprocess
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import tiny_run
+
+
+def leaves(workdir, step):
+    """Every array of a checkpoint by its path, read without the package."""
+    folder = workdir / "checkpoints" / str(step)
+    found = {}
+    for item in ("params", "ema_params", "rest"):
+        tree = ocp.StandardCheckpointer().restore((folder / item).absolute())
+
+        def add(path, x, item=item):
+            found[(item, *map(str, path))] = np.asarray(x)
+
+        import jax
+
+        jax.tree_util.tree_map_with_path(add, tree)
+    return found
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        tiny_run.command("train", *arguments),
+        env=tiny_run.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def read_until(process, pattern):
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if re.search(pattern, line):
+            return seen
+    raise AssertionError(f"the run ended before {pattern!r} was printed:\n{seen}")
+
+
+@pytest.fixture(scope="module")
+def straight(data):
+    """40 steps without a break."""
+    done = tiny_run.run(
+        "train", "--workdir", data / "straight", "--config.train.steps=40",
+        "--config.train.checkpoint_every=10",
+    )
+    assert done.returncode == 0, done.stderr
+    return data / "straight"
+
+
+def assert_same(one, other, step=40):
+    a, b = leaves(one, step), leaves(other, step)
+    assert a.keys() == b.keys() and len(a) > 50
+    for name, array in a.items():
+        np.testing.assert_array_equal(array, b[name], err_msg=str(name))
+
+
+def test_killed_and_resumed_equals_uninterrupted_to_the_bit(data, straight):
+    workdir = data / "killed"
+    arguments = ["--workdir", workdir, "--config.train.checkpoint_every=10"]
+    # Killed without warning somewhere after step 20 was logged, its checkpoint perhaps
+    # half written.
+    process = start(*arguments, "--config.train.steps=4000")
+    read_until(process, r"step 20/")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    reached = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+    assert 10 <= reached
+
+    done = tiny_run.run("train", *arguments, f"--config.train.steps={max(40, reached)}")
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stdout
+    if reached < 40:
+        assert_same(straight, workdir)
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()]
+    assert steps == sorted(set(steps)), "each step is told once"
+
+
+def test_twenty_and_twenty_equals_forty_to_the_bit(data, straight):
+    workdir = data / "halves"
+    for steps in (20, 40):
+        done = tiny_run.run("train", "--workdir", workdir, f"--config.train.steps={steps}")
+        assert done.returncode == 0, done.stderr
+    assert_same(straight, workdir)
+    losses = [
+        [json.loads(line)["loss"] for line in (run / "metrics.jsonl").open()]
+        for run in (straight, workdir)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_sigterm_saves_and_says_so(data):
+    workdir = data / "terminated"
+    process = start("--workdir", workdir, "--config.train.steps=100000")
+    read_until(process, r"step 5/")
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, out
+    (step,) = re.findall(r"stopped by a signal at step (\d+), checkpoint saved", out)
+    assert (workdir / "checkpoints" / step).is_dir()
+    assert json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])["step"] == int(step)
+
+
+def test_videojam_starts_from_a_base_and_equals_it_in_its_video_half(data, straight):
+    workdir = data / "joint"
+    done = tiny_run.run(
+        "train", "--workdir", workdir, "--config.train.init_from=../straight",
+        "--config.train.steps=5", "--config.optimizer.learning_rate=0.0", variant="videojam",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "widened for motion" in done.stdout
+    base, joint = leaves(straight, 40), leaves(workdir, 5)
+    for name, array in base.items():
+        if name[0] != "ema_params":
+            continue
+        wide = joint[("params", *name[1:])]
+        part = wide[tuple(slice(n) for n in array.shape)]
+        np.testing.assert_array_equal(part, array, err_msg=str(name))
+        assert not wide[tuple(slice(n, None) for n in array.shape)].any() or wide.shape == array.shape

@@ -1,0 +1,118 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from videojam_jax import build, configuration
+from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.train.loop import compiled_step, optimizer_of, parameter_count
+from videojam_jax.train.state import abstract_state, create_state
+from videojam_jax.train.throughput import peak_flops, step_flops, tokens_per_clip
+import tiny_run
+
+
+@pytest.fixture(scope="module")
+def config():
+    tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
+    return configuration.load(f"{tiny_run.CONFIG}:base", tiny | {"model.motion": "True"})
+
+
+@pytest.fixture(scope="module")
+def step(config):
+    null = np.zeros(config.text.max_length, np.int32)
+    return compiled_step(config, optimizer_of(config), null, null == 0)
+
+
+def fresh(config, mesh=None):
+    mesh = mesh or make_mesh({"data": 1}, jax.devices()[:1])
+    init, optimizer = build.init(config), optimizer_of(config)
+    return create_state(init, optimizer, abstract_state(init, optimizer, mesh), config.seed)
+
+
+def batch(config, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = (config.train.batch_size, *build.latent_shape(config))
+    text = rng.integers(1, 200, (shape[0], config.text.max_length))
+    return {
+        "video": jnp.asarray(rng.normal(size=shape), jnp.bfloat16),
+        "motion": jnp.asarray(rng.normal(size=shape), jnp.bfloat16),
+        "text": jnp.asarray(text, jnp.int32),
+        "text_mask": jnp.ones(text.shape, bool),
+    }
+
+
+def test_a_step_moves_everything_that_can_move_and_counts(config, step):
+    before = jax.device_get(fresh(config))
+    after, metrics = step(fresh(config), batch(config))
+    assert int(after.step) == 1
+    assert set(metrics) == {"loss", "appearance_loss", "motion_loss", "grad_norm"}
+    assert all(np.isfinite(float(value)) for value in metrics.values())
+    total = metrics["appearance_loss"] + metrics["motion_loss"]
+    np.testing.assert_allclose(metrics["loss"], total, rtol=1e-6)
+    assert np.abs(after.params["w_out"] - before.params["w_out"]).max() > 0
+
+
+def test_randomness_is_a_function_of_seed_and_step(config, step):
+    one, metrics = step(fresh(config), batch(config))
+    two, again = step(fresh(config), batch(config))
+    assert float(metrics["loss"]) == float(again["loss"])
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    later = fresh(config)
+    later = later.replace(step=later.step + 7)
+    _, other = step(later, batch(config))
+    assert float(other["loss"]) != float(metrics["loss"])
+
+
+def test_repeated_steps_on_one_batch_lower_its_loss(config, step):
+    state, data = fresh(config), batch(config)
+    losses = []
+    for _ in range(60):
+        state, metrics = step(state, data)
+        losses.append(float(metrics["loss"]))
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10]), losses
+
+
+def test_a_state_is_born_sharded(config):
+    mesh = make_mesh({"data": 1, "fsdp": 8})
+    state = fresh(config, mesh)
+    kernel = state.params["trunk"]["blocks"]["ffn"]["gate"]["kernel"]
+    assert kernel.sharding.shard_shape(kernel.shape)[1] == kernel.shape[1] // 8
+    jax.tree.map(lambda p, e: np.testing.assert_equal(p.sharding, e.sharding),
+                 state.params, state.ema_params)
+
+
+def test_one_step_on_eight_devices_equals_one_device(config, step):
+    mesh = make_mesh({"data": 2, "fsdp": 4})
+    one, alone = step(fresh(config), batch(config))
+    data = jax.device_put(
+        batch(config), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(("data", "fsdp")))
+    )
+    many, together = step(fresh(config, mesh), data)
+    np.testing.assert_allclose(together["loss"], alone["loss"], rtol=1e-5)
+    np.testing.assert_allclose(together["grad_norm"], alone["grad_norm"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"), [("videojam_4b", 4.9), ("videojam_30b", 29.3)]
+)
+def test_the_paper_s_models_have_their_published_size(name, billions):
+    config = configuration.load(str(tiny_run.ROOT / "configs" / f"{name}.py"))
+    init, optimizer = build.init(config), optimizer_of(config)
+    state = abstract_state(init, optimizer, make_mesh({"data": 1, "fsdp": -1}))
+    count = parameter_count(state.params)
+    # The closed form: attention 4 d^2, cross-attention 4 d^2, SwiGLU 3 d f, and norms and table.
+    trunk = config.model.trunk
+    blocks = trunk.blocks * (8 * trunk.width**2 + 3 * trunk.width * trunk.ffn + 9 * trunk.width)
+    got = parameter_count(state.params["trunk"]["blocks"])
+    assert got == blocks
+    assert abs(count / 1e9 - billions) < 0.1, count
+    assert tokens_per_clip(build.latent_shape(config), config.model.patch) == 4096
+
+
+def test_flops_of_a_step_are_three_forward_passes():
+    # One block of width d without text: 2 P n for the weights, 4 d n^2 for q k^T and its product.
+    assert step_flops(100, 1, 8, tokens=16, text_tokens=0, clips=2) == 6 * (3200 + 4 * 8 * 256)
+
+
+def test_an_unknown_device_has_no_peak():
+    assert peak_flops(jax.devices()[0]) is None

@@ -1,0 +1,42 @@
+"""`videojam bench data --config ...`: how fast the training step takes clips in."""
+
+import time
+
+import jax
+import numpy as np
+from ml_collections import FrozenConfigDict
+
+from videojam_jax import build
+from videojam_jax.parallel.batch import to_global
+from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.train.loop import compiled_step, optimizer_of
+from videojam_jax.train.state import abstract_state, create_state
+
+
+def step_rate(config: FrozenConfigDict, seconds: float) -> float:
+    """Clips a second that one training step after the other consumes, compilation left out."""
+    mesh = make_mesh(config.mesh.to_dict())
+    optimizer = optimizer_of(config)
+    init = build.init(config)
+    state = create_state(init, optimizer, abstract_state(init, optimizer, mesh), config.seed)
+    size, length = config.train.batch_size, config.text.max_length
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(size, *build.latent_shape(config))).astype(np.float32)
+    if config.text.name == "bytes":
+        text = rng.integers(1, 200, (size, length)).astype(np.int32)
+    else:
+        text = rng.normal(size=(size, length, config.text.width)).astype(np.float32)
+    mask = np.ones((size, length), bool)
+    batch = {"video": latents, "text": text, "text_mask": mask}
+    if config.model.motion:
+        batch["motion"] = latents
+    batch = to_global(mesh, batch, size)
+    step = compiled_step(config, optimizer, text[0], mask[0])
+    state, metrics = step(state, batch)
+    jax.block_until_ready(metrics)
+    begin, steps = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        state, metrics = step(state, batch)
+        jax.block_until_ready(metrics)
+        steps += 1
+    return steps * size / (time.perf_counter() - begin)
