@@ -24,6 +24,7 @@ TINY = [
     "--config.train.batch_size=8",
     "--config.train.log_every=5",
     "--config.train.keep=10",
+    "--config.optimizer.decay_steps=0",  # the rate must not know the number of steps
     "--config.mesh.data=1",
     "--config.sample.steps=4",
     "--config.sample.inner_steps=2",

@@ -39,6 +39,7 @@ def source(config: FrozenConfigDict):
             kinds=section.kinds,
             bodies=section.bodies,
             pan=section.pan,
+            shapes=section.shapes,
             texture=section.texture,
         )
     if section.name == "folder":
@@ -112,6 +113,7 @@ def model(config: FrozenConfigDict) -> VideoModel:
         dtype=dtype,
         remat=section.remat,
         attention=section.attention,
+        unroll=section.unroll,
     )
     encoder = None
     if config.text.name == "bytes":

@@ -51,8 +51,7 @@ def load(name: str, overrides: dict[str, str] | None = None) -> ml_collections.F
     except Exception as error:
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
     tree = config.to_dict()
-    for key, text in (overrides or {}).items():
-        _override(tree, key, text)
+    _override_all(tree, overrides or {})
     return resolve(tree)
 
 
@@ -66,8 +65,7 @@ def load_resolved(
         raise UserError(f"{path}: no such file; is this a workdir of `videojam train`?") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
-    for key, text in (overrides or {}).items():
-        _override(tree, key, text)
+    _override_all(tree, overrides or {})
     return resolve(tree)
 
 
@@ -181,6 +179,12 @@ def _value(key: Key, value: Any, path: str) -> Any:
     return value
 
 
+def _override_all(tree: dict, overrides: dict[str, str]) -> None:
+    # Names first: another source (or trunk, ...) starts with none of the old one's keys.
+    for key in sorted(overrides, key=lambda key: not key.endswith(".name")):
+        _override(tree, key, overrides[key])
+
+
 def _override(tree: dict, key: str, text: str) -> None:
     *sections, name = key.split(".")
     for section in sections:
@@ -188,15 +192,22 @@ def _override(tree: dict, key: str, text: str) -> None:
         if not isinstance(tree, dict):
             raise UserError(f"config.{key}: {section} is a value, not a section")
     try:
-        tree[name] = ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        tree[name] = text  # a word is a string
+        value = text  # a word is a string
+    if name == "name" and tree.get("name") != value:
+        tree.clear()
+    tree[name] = value
 
 
 def _unknown(path: str, known: list[str], prefix: str) -> str:
     name = path.rpartition(".")[2]
     paths = _all_paths(SCHEMA, "")
     # The right name in the wrong section; then initials ("lr"); then a slip of the pen.
+    if path in paths:
+        return f"config.{path} is no key of what config.{prefix}name chooses; it has: " + ", ".join(
+            known
+        )
     found = [p for p in paths if p.rpartition(".")[2] == name]
     found = found or [prefix + k for k in known if "".join(w[0] for w in k.split("_")) == name]
     found = found or [prefix + difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]]

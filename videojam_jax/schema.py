@@ -54,6 +54,7 @@ SCHEMA: dict[str, Any] = {
             "kinds": Key(("fall", "bounce", "collide", "roll", "swing", "spin"), "of motion"),
             "bodies": Key((1, 3), "fewest and most bodies in a clip", length=2, minimum=1),
             "pan": Key(0.5, "fastest camera, pixels a frame", minimum=0.0),
+            "shapes": Key(("disc", "ring", "square", "triangle", "star"), "of the bodies"),
             "texture": Key(1.0, "contrast of the textures; 0: plain surfaces", minimum=0.0,
                            maximum=1.0),
         },
@@ -109,6 +110,8 @@ SCHEMA: dict[str, Any] = {
                      choices=("float32", "bfloat16")),
         "remat": Key("none", "what the backward pass computes again",
                      choices=("none", "dots", "full")),
+        "unroll": Key(1, "blocks compiled side by side: faster on a CPU, slower to compile",
+                      minimum=1),
         "attention": Key("xla", "implementation", choices=("xla", "cudnn")),
     },
     "loss": {
@@ -126,6 +129,7 @@ SCHEMA: dict[str, Any] = {
     "optimizer": {
         "learning_rate": Key(REQUIRED, "after the warm-up", minimum=0.0, kind=float),
         "warmup_steps": Key(0, "linear from zero", minimum=0),
+        "decay_steps": Key(0, "last steps, in which the rate falls linearly to zero", minimum=0),
         "b1": Key(0.9, "AdamW", minimum=0.0, maximum=1.0),
         "b2": Key(0.95, "AdamW", minimum=0.0, maximum=1.0),
         "eps": Key(1e-8, "AdamW", minimum=0.0),

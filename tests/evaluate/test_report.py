@@ -1,4 +1,3 @@
-import io
 import json
 import math
 import os
@@ -7,7 +6,7 @@ import xml.etree.ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
+from PIL import Image
 
 from videojam_jax.errors import UserError
 from videojam_jax.evaluate import curves, pictures, table
@@ -131,24 +130,6 @@ def test_failed_write_leaves_the_old_report_and_no_rest(tmp_path, monkeypatch):
         write_report(path, title="new")
     assert sorted(tmp_path.iterdir()) == before
     assert "old" in path.read_text(encoding="utf-8")
-
-
-def test_gif_keeps_frames_colours_and_pace():
-    video = moving_square()
-    image = Image.open(io.BytesIO(pictures.gif_bytes(video, fps=8.0)))
-    decoded = np.stack([np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(image)])
-    assert decoded.shape == video.shape
-    error = np.abs(decoded.astype(int) - video)
-    assert error.mean() < 2.0 and error.max() < 12, (error.mean(), error.max())
-    assert image.info["loop"] == 0
-    assert image.info["duration"] == 120  # 125 ms in hundredths of a second
-
-
-def test_gif_of_a_still_clip_lasts_as_long_as_the_clip():
-    video = np.repeat(moving_square(frames=1), 5, axis=0)
-    image = Image.open(io.BytesIO(pictures.gif_bytes(video, fps=10.0)))
-    shown = [frame.info["duration"] for frame in ImageSequence.Iterator(image)]
-    assert sum(shown) == 500, shown
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from videojam_jax.errors import UserError
-from videojam_jax.sample.files import PROMPTS_A_SHEET, contact_sheet, gif_bytes, write_samples
+from videojam_jax.sample.files import PROMPTS_A_SHEET, contact_sheet, write_samples
 
 PROMPTS = ["A red ball falls.", "über 100 % / ..\\ schnell!", ""]
 
@@ -234,9 +234,3 @@ def test_labels_of_any_length_take_at_most_three_lines(label):
     video = np.zeros((8, 32, 32, 3), np.uint8)
     plain = contact_sheet([video], [""]).shape[0]
     assert contact_sheet([video], [label]).shape[0] <= plain + 3 * 22 + 4
-
-
-def test_gif_bytes_are_those_of_the_gif_file(tmp_path):
-    write(tmp_path / "out", enlarge=2)
-    file = (tmp_path / "out" / "000_a_red_ball_falls.gif").read_bytes()
-    assert gif_bytes(clips()[0], 8.0, 2) == file

@@ -19,6 +19,12 @@ def test_learning_rate_rises_linearly_and_stays(warmup):
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+def test_the_last_steps_take_the_rate_linearly_to_zero():
+    rate = learning_rate(OptimizerOptions(0.5, warmup_steps=2, decay_steps=4, total_steps=10))
+    want = [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.375, 0.25, 0.125, 0.0, 0.0]
+    np.testing.assert_allclose([float(rate(step)) for step in range(12)], want, rtol=1e-6)
+
+
 def test_updates_are_those_of_adamw_on_clipped_gradients():
     options = OptimizerOptions(0.1, b1=0.9, b2=0.95, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
     rng = np.random.default_rng(0)

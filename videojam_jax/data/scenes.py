@@ -333,14 +333,15 @@ KINDS = {
     "swing": _swing,
     "spin": _spin,
 }
-_ROUND = tuple(name for name, shape in SHAPES.items() if shape.round)
 _MOST_BODIES = {"collide": 2}
 
 
-def _cast(kind: str, stage: _Stage, count: int) -> tuple[Body, ...]:
+def _cast(
+    kind: str, stage: _Stage, count: int, shapes: tuple[str, ...]
+) -> tuple[Body, ...]:
     """Bodies of different colours, smaller where there are more of them."""
     rng = stage.rng
-    names = _ROUND if kind == "roll" else tuple(SHAPES)
+    names = [name for name in shapes if kind != "roll" or SHAPES[name].round]
     low, high = 0.165, 0.235
     if kind == "swing" or (kind == "collide" and count > 1):
         low, high = 0.14, 0.19  # these need room to move
@@ -377,6 +378,7 @@ def make_scene(
     height: int,
     width: int,
     pan: float,
+    shapes: tuple[str, ...] = tuple(SHAPES),
 ) -> Scene:
     """Draw a scene of `count` bodies that move as `kind` says.
 
@@ -387,9 +389,10 @@ def make_scene(
       frames: at least 2.
       height, width: of the image, in pixels.
       pan: the camera's greatest speed, in pixels a frame; 0 for a fixed camera.
+      shapes: keys of `SHAPES` to choose from; "roll" needs a round one.
     """
     stage = _Stage(rng, frames, height, width)
-    bodies = _cast(kind, stage, min(count, _MOST_BODIES.get(kind, count)))
+    bodies = _cast(kind, stage, min(count, _MOST_BODIES.get(kind, count)), shapes)
     tracks, solids, laws = KINDS[kind](stage, bodies)
     bodies = tuple(
         dataclasses.replace(body, rod=track.rod) for body, track in zip(bodies, tracks, strict=True)

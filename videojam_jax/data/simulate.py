@@ -13,6 +13,7 @@ from jaxtyping import Float32, UInt8
 from videojam_jax.data import scenes
 from videojam_jax.data.describe import describe
 from videojam_jax.data.render import render
+from videojam_jax.data.shapes import SHAPES
 from videojam_jax.errors import UserError
 
 KINDS = tuple(scenes.KINDS)
@@ -31,6 +32,8 @@ class Options:
         single body collides with a wall).
       pan: the camera's greatest speed in pixels a frame; it moves in half of the
         clips. 0 fixes it.
+      shapes: of the bodies, drawn with equal chance; "roll" takes the round ones among
+        them, so it needs a disc or a ring.
       texture: contrast of all textures. Classical flow needs them; at 0 surfaces are
         plain, which is easier to learn, and the exact flow is exact all the same.
 
@@ -45,10 +48,12 @@ class Options:
     kinds: tuple[str, ...] = KINDS
     bodies: tuple[int, int] = (1, 3)
     pan: float = 1.0
+    shapes: tuple[str, ...] = tuple(SHAPES)
     texture: float = 1.0
 
     def __post_init__(self):
         object.__setattr__(self, "kinds", tuple(self.kinds))
+        object.__setattr__(self, "shapes", tuple(self.shapes))
         object.__setattr__(self, "bodies", tuple(self.bodies))
         if not self.kinds:
             raise UserError(f"simulated clips: kinds is empty; choose from {', '.join(KINDS)}")
@@ -59,6 +64,16 @@ class Options:
                 raise UserError(
                     f"simulated clips: unknown kind {kind!r}; {hint}known: {', '.join(KINDS)}"
                 )
+        round_ones = [name for name, shape in SHAPES.items() if shape.round]
+        if not self.shapes or not set(self.shapes) <= set(SHAPES):
+            raise UserError(
+                f"simulated clips: shapes is {self.shapes}; choose from {', '.join(SHAPES)}"
+            )
+        if "roll" in self.kinds and not set(self.shapes) & set(round_ones):
+            raise UserError(
+                f"simulated clips: shapes is {self.shapes}, but kind 'roll' needs one of "
+                f"{', '.join(round_ones)}"
+            )
         if len(self.bodies) != 2 or not 1 <= self.bodies[0] <= self.bodies[1] <= len(
             scenes.COLOURS
         ):
@@ -148,7 +163,14 @@ def simulate(index: int, options: Options, seed: int = 0) -> SimulatedClip:
     kind = options.kinds[rng.integers(len(options.kinds))]
     count = int(rng.integers(options.bodies[0], options.bodies[1] + 1))
     scene = scenes.make_scene(
-        rng, kind, count, options.frames, options.height, options.width, options.pan
+        rng,
+        kind,
+        count,
+        options.frames,
+        options.height,
+        options.width,
+        options.pan,
+        options.shapes,
     )
     drawn = render(rng, scene, options.height, options.width, options.texture)
     stack = functools.partial(np.stack, axis=1)

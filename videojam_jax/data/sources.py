@@ -142,6 +142,7 @@ class Simulated:
         kinds: tuple[str, ...] = Options.kinds,
         bodies: tuple[int, int] = Options.bodies,
         pan: float = Options.pan,
+        shapes: tuple[str, ...] = Options.shapes,
         texture: float = Options.texture,
     ):
         """Clips are drawn at the wanted size, so `spec.stride` and `spec.crop` do nothing.
@@ -153,7 +154,7 @@ class Simulated:
             raise UserError(f"simulated clips: count is {count}; it must be at least 1")
         self._count, self._seed = count, seed
         size = spec.frames, spec.height, spec.width, spec.fps
-        self._options = Options(*size, tuple(kinds), tuple(bodies), pan, texture)
+        self._options = Options(*size, tuple(kinds), tuple(bodies), pan, tuple(shapes), texture)
         self.set_aside: list[dict[str, str]] = []
 
     def __len__(self) -> int:

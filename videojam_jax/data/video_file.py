@@ -198,15 +198,21 @@ def write_mp4(
 def write_gif(
     path: str | os.PathLike, video: UInt8[np.ndarray, "t h w 3"], fps: float, *, scale: int = 1
 ) -> Path:
-    """Write a clip as an endlessly repeated gif with one palette of 256 colours.
-
-    A gif counts in hundredths of a second: delays are rounded so that the clip as a
-    whole keeps its length, and none is under 0.02 s, below which browsers slow down to
-    10 frames a second (so more than 50 frames a second play slower). Whole or not at
-    all, and `scale`, as in `write_mp4`.
+    """Write a clip as a gif (see `gif_bytes`), whole or not at all.
 
     Raises:
       UserError: the folder is missing or not writable, or the disk is full.
+    """
+    return _write_whole(Path(path), gif_bytes(video, fps, scale=scale))
+
+
+def gif_bytes(video: UInt8[np.ndarray, "t h w 3"], fps: float, *, scale: int = 1) -> bytes:
+    """A clip as an endlessly repeated gif with one palette of 256 colours.
+
+    A gif counts in hundredths of a second: delays are rounded so that the clip as a
+    whole keeps its length, and none is under 0.02 s, below which browsers slow down to
+    10 frames a second (so more than 50 frames a second play slower). `scale` as in
+    `write_mp4`.
     """
     video = _enlarge(video, scale)
     # The palette is made from all frames at once, so that colours do not flicker; up to
@@ -230,7 +236,7 @@ def write_gif(
         loop=0,
         optimize=False,
     )
-    return _write_whole(Path(path), memory.getvalue())
+    return memory.getvalue()
 
 
 def _enlarge(video: np.ndarray, scale: int) -> UInt8[np.ndarray, "t h w 3"]:

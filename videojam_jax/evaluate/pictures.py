@@ -1,4 +1,4 @@
-"""Clips and images as the bytes of GIF and PNG files, in memory."""
+"""Pictures of clips, and images as the bytes of PNG files, in memory."""
 
 import io
 from collections.abc import Sequence
@@ -9,30 +9,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 # Readable on a white page as on a black one.
 LABEL_COLOUR = (125, 131, 140, 255)
-
-
-def gif_bytes(video: UInt8[np.ndarray, "t h w 3"], fps: float) -> bytes:
-    """An endlessly repeating GIF, each frame with its own palette of 256 colours.
-
-    GIF counts time in hundredths of a second, and viewers slow down what is
-    faster than 50 frames a second; the rate is rounded to that.
-    """
-    frames = [
-        Image.fromarray(frame).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        for frame in video
-    ]
-    centiseconds = max(2, round(100 / fps))
-    out = io.BytesIO()
-    frames[0].save(
-        out,
-        format="GIF",
-        save_all=True,
-        append_images=frames[1:],
-        duration=10 * centiseconds,
-        loop=0,
-        optimize=False,
-    )
-    return out.getvalue()
 
 
 def png_bytes(image: UInt8[np.ndarray, "h w c"]) -> bytes:

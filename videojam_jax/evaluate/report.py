@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from videojam_jax.data.video_file import gif_bytes
 from videojam_jax.errors import UserError
 from videojam_jax.evaluate import curves as curves_module
 from videojam_jax.evaluate import html, pictures, table
@@ -127,7 +128,7 @@ def _cards(grid: ClipGrid) -> str:
             scale = max(1, TILE // max(height, width))
             tiles.append(
                 html.tile(
-                    pictures.gif_bytes(clip, grid.fps),
+                    gif_bytes(clip, grid.fps),
                     label,
                     alt=f"{label}: {caption}",
                     width=scale * width,

@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -140,12 +139,6 @@ def contact_sheet(
             draw.text((margin, text_top + i * line), words, "black", font)
         picture.paste(Image.fromarray(strip), (margin, strip_top))
     return np.array(picture)
-
-
-def gif_bytes(video: UInt8[np.ndarray, "t h w 3"], fps: float, enlarge: int = 1) -> bytes:
-    """The clip as the bytes of a gif, as `write_gif` writes it."""
-    with tempfile.TemporaryDirectory() as folder:
-        return write_gif(Path(folder) / "clip.gif", video, fps, scale=enlarge).read_bytes()
 
 
 def _names(prompts: Sequence[str]) -> list[str]:

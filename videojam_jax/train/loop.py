@@ -25,7 +25,8 @@ from videojam_jax.models.joint import widen
 from videojam_jax.parallel.batch import local_rows, to_global
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.sample.clips import to_clips
-from videojam_jax.sample.files import gif_bytes, write_samples
+from videojam_jax.data.video_file import gif_bytes
+from videojam_jax.sample.files import write_samples
 from videojam_jax.sample.generate import make_generate
 from videojam_jax.train import checkpoint, logging, throughput
 from videojam_jax.train.optimizer import OptimizerOptions, make_optimizer
@@ -105,7 +106,7 @@ def train(config: FrozenConfigDict, config_json: str, workdir: Path) -> Outcome:
 def optimizer_of(config: FrozenConfigDict) -> optax.GradientTransformation:
     options = config.optimizer.to_dict()
     del options["ema_decay"]  # the average is beside the optimizer, in the step
-    return make_optimizer(OptimizerOptions(**options))
+    return make_optimizer(OptimizerOptions(**options, total_steps=config.train.steps))
 
 
 def compiled_step(
@@ -261,7 +262,7 @@ def _sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
             about={"step": step, "seed": config.seed, "sample": config.sample.to_dict()},
         )
         for number, video in enumerate(clips.videos):
-            gif = gif_bytes(video, config.clip.fps, config.sample.enlarge)
+            gif = gif_bytes(video, config.clip.fps, scale=config.sample.enlarge)
             log.clip(step, f"samples/{number}", gif, video.shape[1:3])
 
     return show

@@ -9,10 +9,16 @@ import optax
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerOptions:
-    """Numbers of the optimizer; the learning rate is fixed after its warm-up."""
+    """Numbers of the optimizer.
+
+    The learning rate is fixed after its warm-up, as in the paper, unless the last
+    `decay_steps` of `total_steps` take it linearly to zero (for short runs).
+    """
 
     learning_rate: float
     warmup_steps: int = 0
+    decay_steps: int = 0
+    total_steps: int = 0  # read only where there is a decay
     b1: float = 0.9
     b2: float = 0.95
     eps: float = 1e-8
@@ -21,18 +27,22 @@ class OptimizerOptions:
 
 
 def learning_rate(options: OptimizerOptions) -> optax.Schedule:
-    """Linear from 0 over `warmup_steps`, then constant."""
-    constant = optax.constant_schedule(options.learning_rate)
-    if options.warmup_steps == 0:
-        return constant
-    # The step that ends the warm-up is the first at the full rate, and the very
-    # first step already moves: (step + 1) / warmup.
-    warmup = optax.linear_schedule(
-        options.learning_rate / options.warmup_steps,
-        options.learning_rate,
-        options.warmup_steps - 1,
-    )
-    return optax.join_schedules([warmup, constant], [options.warmup_steps])
+    """The rate of each step: `full * min(1, (step + 1) / warmup, (total - step) / decay)`.
+
+    The step that ends the warm-up is the first at the full rate, and the very first
+    step already moves.
+    """
+
+    def rate(step):
+        factor = jnp.ones(())
+        if options.warmup_steps:
+            factor = jnp.minimum(factor, (step + 1) / options.warmup_steps)
+        if options.decay_steps:
+            left = jnp.maximum(options.total_steps - step, 0)
+            factor = jnp.minimum(factor, left / options.decay_steps)
+        return options.learning_rate * factor
+
+    return rate
 
 
 def make_optimizer(options: OptimizerOptions) -> optax.GradientTransformation:

@@ -113,6 +113,7 @@ class MovieGenTrunk(nn.Module):
     dtype: DTypeLike = jnp.float32
     remat: str = "none"
     attention: str = "xla"
+    unroll: int = 1  # blocks compiled one after the other; more is faster on a CPU, slower to compile
 
     @nn.compact
     def __call__(
@@ -147,6 +148,7 @@ class MovieGenTrunk(nn.Module):
             split_rngs={"params": True},
             in_axes=(nn.broadcast,) * 4,
             length=self.blocks,
+            unroll=min(self.unroll, self.blocks),
             metadata_params={nn.PARTITION_NAME: "layers"},
         )(self.heads, self.ffn, self.dtype, self.attention, name="blocks")(
             x, embedding, modulation, text.astype(self.dtype), text_mask

@@ -1,0 +1,162 @@
+import pathlib
+
+import pytest
+
+from videojam_jax import build, configuration
+from videojam_jax.data.scenes import KINDS
+from videojam_jax.data.shapes import SHAPES
+from videojam_jax.diffusion.guidance import RULES
+from videojam_jax.diffusion.sampler import SOLVERS
+from videojam_jax.errors import UserError
+from videojam_jax.models.attention import IMPLEMENTATIONS
+from videojam_jax.models.trunks.movie_gen import REMAT_POLICIES
+from videojam_jax.motion.estimators import DIS_PRESETS
+from videojam_jax.schema import SCHEMA
+
+CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
+FOLDER = CONFIGS[0].parent
+
+
+def load(*overrides: str):
+    path = str(FOLDER / "quickstart.py")
+    return configuration.load(path, dict(one.split("=", 1) for one in overrides))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_is_right(path):
+    config = configuration.load(str(path))
+    build.latent_shape(config)
+    build.times(config)
+    assert config.model.motion == (not path.stem.startswith("dit"))
+    assert "videojam train" in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["quickstart", "small_physics"])
+def test_base_and_videojam_have_one_trunk_and_one_data_set(name):
+    base, joint = (
+        configuration.flat(configuration.load(f"{FOLDER / name}.py:{arg}"))
+        for arg in ("base", "videojam")
+    )
+    changed = {key for key in base if base[key] != joint[key]}
+    assert {"model.motion", "train.init_from"} <= changed
+    same = ("model.trunk", "autoencoder", "text", "clip", "source")
+    assert not any(key.startswith(same) for key in changed)
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "steps", "shape"),
+    [
+        ("videojam_4b", 32, 50_000, (32, 3072, 8192, 24)),
+        ("videojam_30b", 256, 35_000, (48, 6144, 16384, 48)),
+    ],
+)
+def test_the_paper_s_numbers_are_in_its_configs(name, batch, steps, shape):
+    config = configuration.load(str(FOLDER / f"{name}.py"))
+    trunk, clip = config.model.trunk, config.clip
+    assert (trunk.blocks, trunk.width, trunk.ffn, trunk.heads) == shape
+    assert (config.train.batch_size, config.train.steps) == (batch, steps)
+    assert config.optimizer.learning_rate == 5e-6 and config.optimizer.warmup_steps == 0
+    assert (config.loss.p_drop_text, config.loss.p_drop_motion) == (0.3, 0.2)
+    assert (config.loss.time_kind, config.loss.time_mean, config.loss.time_std) == (
+        "logit_normal",
+        0.0,
+        1.0,
+    )
+    assert (config.sample.w_text, config.sample.w_motion) == (5.0, 3.0)
+    assert (config.sample.steps, config.sample.inner_steps) == (100, 50)
+    assert (config.sample.schedule, config.sample.solver) == ("linear_quadratic", "euler")
+    assert config.motion.sigma == 0.15
+    assert (clip.frames, clip.height, clip.width, clip.fps) == (128, 256, 256, 24.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer.lerning_rate=1", "did you mean config.optimizer.learning_rate"),
+        ("optimizer.lr=1", "did you mean config.optimizer.learning_rate"),
+        ("train.batchsize=1", "did you mean config.train.batch_size"),
+        ("learning_rate=1", "did you mean config.optimizer.learning_rate"),
+        ("trian.steps=1", "did you mean config.train"),
+        ("train.steps=1.5", "train.steps = 1.5: a whole number is wanted"),
+        ("train.steps=0", "at least 1"),
+        ("train.steps=many", "train.steps = 'many'"),
+        ("loss.p_drop_text=1.5", "at most 1.0"),
+        ("motion.flow=raft2", "one of: exact, dis"),
+        ("source.name=folders", "known: simulated, folder, tfds"),
+        ("source.name=folder", "config.source.path is not set: a folder of videos"),
+        ("source.path=x", "config.source.path is no key of what config.source.name chooses"),
+        ("model.trunk.heads=7", "heads = 7 does not divide width"),
+        ("text.heads=5", "heads = 5 does not divide width"),
+        ("sample.emulate=4", "emulate = 4 is less than steps"),
+        ("autoencoder.patch=(1,4)", "3 values"),
+        ("model=3", "a section of keys"),
+        ("seed.x=3", "config.seed"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_what_would_be_right(override, words):
+    with pytest.raises(UserError) as error:
+        load(override)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_overrides_are_read_as_python_values_and_words():
+    config = load(
+        "train.steps=7",
+        "source.bodies=(1,2)",
+        "motion.flow=dis",
+        "optimizer.b1=0.5",
+        "optimizer.learning_rate=1",
+    )
+    assert config.train.steps == 7 and config.source.bodies == (1, 2)
+    assert config.motion.flow == "dis" and config.optimizer.b1 == 0.5
+    assert config.optimizer.learning_rate == 1.0
+
+
+def test_another_source_starts_with_none_of_the_old_one_s_keys():
+    config = load("source.path=videos", "source.name=folder")
+    assert config.source.to_dict() == {"name": "folder", "path": "videos"}
+
+
+def test_a_required_key_is_asked_for():
+    with pytest.raises(UserError, match="config.clip.frames is not set"):
+        configuration.resolve({})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("quikstart.py", "did you mean"), ("quickstart.py:bas", "'bas'")]
+)
+def test_a_wrong_file_or_argument_is_named(name, words):
+    with pytest.raises(UserError, match=words):
+        configuration.load(str(FOLDER / name))
+
+
+def test_a_broken_config_file_is_named(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def get_config():\n    return 1 / 0\n")
+    with pytest.raises(UserError, match="mine.py: ZeroDivisionError"):
+        configuration.load(str(path))
+
+
+def test_a_config_read_back_is_the_same(tmp_path):
+    config = load("train.steps=7")
+    (tmp_path / "config.json").write_text(configuration.to_json(config))
+    again = configuration.load_resolved(tmp_path / "config.json")
+    assert again.to_dict() == config.to_dict()
+
+
+def test_choices_are_what_the_code_knows():
+    model, sample, simulated = SCHEMA["model"], SCHEMA["sample"], SCHEMA["source"].sections
+    assert set(sample["guidance"].choices) == set(RULES)
+    assert set(sample["solver"].choices) == set(SOLVERS)
+    assert set(model["remat"].choices) == set(REMAT_POLICIES)
+    assert set(model["attention"].choices) == set(IMPLEMENTATIONS)
+    assert set(model["trunk"].sections) == set(build.TRUNKS)
+    assert set(SCHEMA["motion"]["dis_preset"].choices) == set(DIS_PRESETS)
+    assert set(simulated["simulated"]["kinds"].default) == set(KINDS)
+    assert set(simulated["simulated"]["shapes"].default) == set(SHAPES)
+
+
+def test_every_key_is_explained():
+    text = configuration.explain()
+    for key in configuration.flat(load()):
+        assert key.rpartition(".")[2] in text
