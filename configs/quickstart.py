@@ -50,7 +50,7 @@ def get_config(arg: str = "videojam") -> ConfigDict:
             "optimizer": {
                 "learning_rate": 1e-3 if joint else 2e-3,
                 "warmup_steps": 50,
-                "decay_steps": 250 if joint else 300,
+                "decay_steps": 300,
                 "b2": 0.99,
                 "weight_decay": 0.01,
                 "ema_decay": 0.99,
@@ -58,10 +58,10 @@ def get_config(arg: str = "videojam") -> ConfigDict:
             "train": {
                 "dataset": "../data",
                 "init_from": "../base" if joint else "",
-                "steps": 600 if joint else 900,
+                "steps": 800 if joint else 900,
                 "batch_size": 16,
                 "log_every": 25,
-                "checkpoint_every": 300,
+                "checkpoint_every": 400,
             },
             "sample": {
                 "steps": 32,

@@ -42,6 +42,7 @@ def runs(videos, tmp_path_factory):
         "--config.clip.fps=12.0",
     ]
     tiny = [word for word in tiny_run.TINY if "source" not in word]
+    tiny.append("--config.mesh.data=-1")  # all devices of the tests
     config = ["--config", tiny_run.CONFIG]
     base = ["--config", f"{tiny_run.CONFIG}:base"]
     jobs = [
@@ -61,7 +62,8 @@ def test_the_broken_file_is_named_and_the_others_are_used(runs):
     root, printed = runs
     manifest = json.loads((root / "data" / "manifest.json").read_text())
     assert [one["source"] for one in manifest["set_aside"]["clips"]] == ["broken.mp4"]
-    assert manifest["clips"] == 4 * 3 + 3 * 0 or manifest["clips"] >= 8
+    # 30 frames at 24 a second are three clips of 4 frames at 12, at 12 a second seven.
+    assert manifest["clips"] >= 3 + 3 + 7
     assert f"{manifest['clips']} clips prepared, 1 set aside" in printed["prepare"]
 
 

@@ -14,6 +14,7 @@ TINY = [
     "--config.clip.width=16",
     "--config.clip.frames=4",
     "--config.prepare.clips_per_shard=16",
+    "--config.model.patch=(1,2,2)",
     "--config.model.trunk.blocks=1",
     "--config.model.trunk.width=16",
     "--config.model.trunk.ffn=32",
@@ -59,12 +60,17 @@ def run(job: str, *arguments: str, variant: str = "base") -> subprocess.Complete
 
 def here(*arguments: str) -> tuple[int, str]:
     """`videojam ARGUMENTS` in this process: its exit status and what it printed."""
+    import jax
+
     from videojam_jax.cli import main
 
     out = io.StringIO()
+    guard = jax.config.jax_transfer_guard
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         try:
             status = main([str(argument) for argument in arguments])
         except SystemExit as exit_:  # argparse
             status = exit_.code
+        finally:  # a job forbids implicit transfers for its whole process
+            jax.config.update("jax_transfer_guard", guard)
     return status, out.getvalue()

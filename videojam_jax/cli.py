@@ -19,8 +19,8 @@ STOPPED = 75
 def main(argv: list[str] | None = None) -> int:
     """Run one job; returns the exit status."""
     arguments, overrides = _parse(sys.argv[1:] if argv is None else argv)
-    # orbax reports every save, and items it was not asked for, through absl's logger.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # orbax tells of every save, and of every failure that we tell of, through absl's logger.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         return arguments.run(arguments, overrides) or 0
     except UserError as error:
@@ -200,7 +200,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     sub = job("report", report, config=False, workdir="where the report goes")
     sub.add_argument("--base", metavar="DIR", help="run of the base; default: WORKDIR/base")
     sub.add_argument("--videojam", metavar="DIR", help="VideoJAM's; default: WORKDIR/videojam")
-    sub.add_argument("--clips", type=int, default=16, help="to sample and measure")
+    sub.add_argument("--clips", type=int, default=32, help="to sample and measure")
     sub.add_argument("--seed", type=int, default=0)
     sub = job("bench", bench_data, config=True, workdir=None)
     sub.add_argument("what", choices=("data",))

@@ -10,6 +10,7 @@ from ml_collections import FrozenConfigDict
 from videojam_jax import build
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import guidance, sampler
+from videojam_jax.parallel.rules import batch_sharding, replicated
 
 Generate = Callable[[Any, Sequence[str], int], tuple[np.ndarray, np.ndarray | None]]
 
@@ -47,8 +48,13 @@ def make_generate(config: FrozenConfigDict) -> Generate:
 
     def generate(params, captions, seed):
         texts = text_model.encode(captions)
-        videos, motions = [], []
+        mesh = jax.tree.leaves(params)[0].sharding.mesh
         size = section.batch_size
+        whole = replicated(mesh)
+        # A batch that does not divide over the devices is sampled by each of them.
+        parts = mesh.shape["data"] * mesh.shape["fsdp"]
+        rows_of = batch_sharding(mesh) if size % parts == 0 else whole
+        videos, motions = [], []
         for start in range(0, len(captions), size):
             part = texts[start : start + size]
             # A short last batch is filled up, so that one program serves all.
@@ -57,9 +63,9 @@ def make_generate(config: FrozenConfigDict) -> Generate:
             rows = np.arange(start, start + size, dtype=np.int32)
             x, d = run(
                 params,
-                *jax.device_put(
-                    (np.uint32(seed), rows, text, mask, null_text[0], null_mask[0])
-                ),
+                jax.device_put(np.uint32(seed), whole),
+                *jax.device_put((rows, text, mask), rows_of),
+                *jax.device_put((null_text[0], null_mask[0]), whole),
             )
             videos.append(np.asarray(jax.device_get(x))[: len(part)])
             if d is not None:

@@ -15,9 +15,12 @@ from videojam_jax.parallel.rules import tree_shardings
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything a checkpoint holds. `step` counts finished updates, int32 scalar."""
+    """Everything a checkpoint holds: arrays, or their shapes in an abstract state.
 
-    step: jax.Array
+    `step` counts finished updates, an int32 scalar.
+    """
+
+    step: Any
     params: Any
     ema_params: Any
     opt_state: Any

@@ -47,8 +47,8 @@ def make_step(
                 None if motion is None else motion.astype(jnp.float32),
                 batch["text"],
                 batch["text_mask"],
-                null_text,
-                null_mask,
+                jnp.asarray(null_text),
+                jnp.asarray(null_mask),
                 key,
                 loss_options,
             )
