@@ -1,6 +1,7 @@
 """From a folder of real video files to sampled clips and a report, as a person does it."""
 
 import json
+import re
 
 import av
 import numpy as np
@@ -51,7 +52,7 @@ def runs(videos, tmp_path_factory):
         ["train", *config, *tiny, *folder, "--workdir", root / "videojam",
          "--config.train.steps=50", "--config.train.sample_every=50"],
     ]  # fmt: skip
-    printed = {}
+    printed = {"jobs": jobs}
     for job in jobs:
         status, printed[job[0]] = tiny_run.here(*job)
         assert status == 0, printed[job[0]]
@@ -132,19 +133,15 @@ def test_the_report_shows_both_models_beside_real_clips(runs):
     assert status == 0, out
     page = (root / "report.html").read_text()
     assert page.count("data:image/gif;base64,") == 3 * 6
-    assert "http" not in page.replace("http://www.w3.org", "")
+    assert not re.search(r"""(src|href)=["']?(http|//)""", page), "the page needs a network"
     measured = json.loads((root / "report.json").read_text())["measured"][0]
     assert set(measured["values"]) == {"real", "untrained", "base", "VideoJAM"}
     assert all(0 <= share <= 1 for share in measured["values"].values())
 
 
 def test_a_job_done_before_returns_at_once(runs):
-    root, _ = runs
-    config = json.loads((root / "base" / "config.json").read_text())
-    assert config["train"]["steps"] == 10
-    tiny = [word for word in tiny_run.TINY if "source" not in word]
-    status, out = tiny_run.here(
-        "train", "--config", f"{tiny_run.CONFIG}:base", *tiny, "--config.clip.fps=12.0",
-        "--config.motion.flow=dis", "--workdir", root / "base", "--config.train.steps=10",
-    )  # fmt: skip
-    assert status == 0 and "trained to step 10" in out, out
+    _, printed = runs
+    for job in printed["jobs"]:
+        status, out = tiny_run.here(*job)
+        assert status == 0, out
+        assert "nothing was left to do" in out or "going on from" in out and "loss" not in out, out

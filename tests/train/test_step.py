@@ -14,7 +14,8 @@ import tiny_run
 @pytest.fixture(scope="module")
 def config():
     tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
-    return configuration.load(f"{tiny_run.CONFIG}:base", tiny | {"model.motion": "True"})
+    fast = {"optimizer.learning_rate": "0.02", "optimizer.warmup_steps": "0"}
+    return configuration.load(f"{tiny_run.CONFIG}:base", tiny | fast | {"model.motion": "True"})
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +66,13 @@ def test_randomness_is_a_function_of_seed_and_step(config, step):
 
 def test_repeated_steps_on_one_batch_lower_its_loss(config, step):
     state, data = fresh(config), batch(config)
+    # Something to learn: all clips alike. (Noise can be learned by heart alone.)
+    data = data | {name: jnp.full_like(data[name], 2) for name in ("video", "motion")}
     losses = []
     for _ in range(60):
         state, metrics = step(state, data)
         losses.append(float(metrics["loss"]))
-    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10]), losses
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10]), losses
 
 
 def test_a_state_is_born_sharded(config):

@@ -6,6 +6,7 @@ sections that fix the shapes). orbax writes under a temporary name and renames
 when everything is on disk, so a folder with a number is whole.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def save(manager: ocp.CheckpointManager, state: TrainState, architecture: dict) 
     step = int(jax.device_get(state.step))
     if step in manager.all_steps():
         return
+    _check_space(manager, state)
     try:
         manager.save(
             step,
@@ -45,6 +47,17 @@ def save(manager: ocp.CheckpointManager, state: TrainState, architecture: dict) 
         )
     except Exception as error:
         raise _write_error(manager, error) from error
+
+
+def _check_space(manager: ocp.CheckpointManager, state: TrainState) -> None:
+    """Before anything is written: a disk that fills up on the way fails late and loudly."""
+    wanted = sum(x.nbytes for x in jax.tree.leaves(state))
+    free = shutil.disk_usage(manager.directory).free
+    if free < wanted:
+        raise UserError(
+            f"{manager.directory}: the disk is full: a checkpoint takes {wanted / 1e6:,.0f} MB and "
+            f"{free / 1e6:,.0f} MB are free; the last whole one is step {manager.latest_step()}"
+        )
 
 
 def finish(manager: ocp.CheckpointManager) -> None:
