@@ -16,6 +16,9 @@ from av.stream import Disposition
 # Only the containers a video folder is meant to hold, and only local files: libav
 # would otherwise take a text file for a playlist and open the addresses in it.
 _OPEN_OPTIONS = {"format_whitelist": "mov,matroska,avi,gif", "protocol_whitelist": "file"}
+# Titles and comments in a broken encoding are no reason to refuse a video. PyAV has no
+# such argument any more from version 19 on.
+_TOLERANT = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 _LONGEST_FRAME = 60.0  # seconds; no video shows its frames for longer on average
 
@@ -95,7 +98,7 @@ def open_video(path: str | os.PathLike):
         if status.st_size == 0:
             raise VideoError("the file is empty (0 bytes)")
         options = dict(_OPEN_OPTIONS)
-        with av.open(path, options=options, metadata_errors="replace") as container:
+        with av.open(path, options=options, **_TOLERANT) as container:
             opened = True
             yield container, _video_stream(container)
     except (av.error.InvalidDataError, av.error.EOFError) as error:
