@@ -16,6 +16,7 @@ import ml_collections
 
 from videojam_jax.errors import UserError
 from videojam_jax.schema import REQUIRED, SCHEMA, Key, Variants
+
 KINDS = {
     int: "a whole number",
     float: "a number",

@@ -58,7 +58,10 @@ def smooth_noise(
 def _texture(
     rng: np.random.Generator, body: Body, contrast: float
 ) -> Float32[np.ndarray, "n n"]:
-    """Brightness from 0.55 to 1 (at full contrast) over the body's own square, `TABLE_SCALE` samples a pixel."""
+    """Brightness over the body's own square, from 0.55 to 1 at full contrast.
+
+    It has `TABLE_SCALE` samples a pixel.
+    """
     count = 2 * (math.ceil(body.radius) + 2) * TABLE_SCALE
     wave = max(0.75 * body.radius, 5.0) * TABLE_SCALE
     if body.texture == "noise":

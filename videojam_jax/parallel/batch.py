@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from videojam_jax.errors import UserError
-from videojam_jax.parallel.rules import batch_sharding
+from videojam_jax.parallel.rules import batch_parts, batch_sharding
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> tuple[int, int]:
@@ -16,7 +16,7 @@ def local_rows(mesh: Mesh, batch_size: int) -> tuple[int, int]:
     UserError when the batch does not divide over the devices that split it.
     """
     sharding = batch_sharding(mesh)
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    parts = batch_parts(mesh)
     if batch_size % parts:
         raise UserError(
             f"config.train.batch_size = {batch_size} does not divide over {parts} devices "

@@ -4,6 +4,8 @@ Models name the axes of their parameters; nothing else in the package names a
 mesh axis. A parameter axis that the mesh axis does not divide stays whole.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -55,6 +57,11 @@ def tree_shardings(mesh: Mesh, abstract_tree):
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Examples are divided over the data-like axes; every other axis is whole."""
     return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
+
+
+def batch_parts(mesh: Mesh) -> int:
+    """Into how many parts a batch is divided."""
+    return math.prod(mesh.shape[axis] for axis in RULES["batch"])
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

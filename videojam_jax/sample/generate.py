@@ -10,7 +10,7 @@ from ml_collections import FrozenConfigDict
 from videojam_jax import build
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import guidance, sampler
-from videojam_jax.parallel.rules import batch_sharding, replicated
+from videojam_jax.parallel.rules import batch_parts, batch_sharding, replicated
 
 Generate = Callable[[Any, Sequence[str], int], tuple[np.ndarray, np.ndarray | None]]
 
@@ -52,8 +52,9 @@ def make_generate(config: FrozenConfigDict) -> Generate:
         size = section.batch_size
         whole = replicated(mesh)
         # A batch that does not divide over the devices is sampled by each of them.
-        parts = mesh.shape["data"] * mesh.shape["fsdp"]
-        rows_of = batch_sharding(mesh) if size % parts == 0 else whole
+        rows_of = batch_sharding(mesh) if size % batch_parts(mesh) == 0 else whole
+        number = jax.device_put(np.uint32(seed), whole)
+        null = jax.device_put((null_text[0], null_mask[0]), whole)
         videos, motions = [], []
         for start in range(0, len(captions), size):
             part = texts[start : start + size]
@@ -61,12 +62,7 @@ def make_generate(config: FrozenConfigDict) -> Generate:
             filled = part + [part[-1]] * (size - len(part))
             text, mask = pad_text(filled, config.text.max_length)
             rows = np.arange(start, start + size, dtype=np.int32)
-            x, d = run(
-                params,
-                jax.device_put(np.uint32(seed), whole),
-                *jax.device_put((rows, text, mask), rows_of),
-                *jax.device_put((null_text[0], null_mask[0]), whole),
-            )
+            x, d = run(params, number, *jax.device_put((rows, text, mask), rows_of), *null)
             videos.append(np.asarray(jax.device_get(x))[: len(part)])
             if d is not None:
                 motions.append(np.asarray(jax.device_get(d))[: len(part)])

@@ -20,12 +20,12 @@ from ml_collections import FrozenConfigDict
 from videojam_jax import build
 from videojam_jax.data import loader
 from videojam_jax.data.records import pad_text
+from videojam_jax.data.video_file import gif_bytes
 from videojam_jax.errors import UserError
 from videojam_jax.models.joint import widen
 from videojam_jax.parallel.batch import local_rows, to_global
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.sample.clips import to_clips
-from videojam_jax.data.video_file import gif_bytes
 from videojam_jax.sample.files import write_samples
 from videojam_jax.sample.generate import make_generate
 from videojam_jax.train import checkpoint, logging, throughput
