@@ -13,9 +13,10 @@ from videojam_jax.data import loader
 from videojam_jax.evaluate import bodies
 from videojam_jax.evaluate.curves import Curve, read_metrics
 from videojam_jax.evaluate.report import ClipGrid, Headline, write_report
-from videojam_jax.evaluate.sample import generate_clips, trained_params, untrained_params
+from videojam_jax.evaluate.sample import trained_params, untrained_params
 from videojam_jax.evaluate.table import Quantity
 from videojam_jax.sample.clips import Clips, to_clips
+from videojam_jax.sample.generate import make_clips
 from videojam_jax.train.loop import beside
 
 SHOWN = 8  # rows of the clip grid; all clips are measured
@@ -46,11 +47,12 @@ def compare(
     )
     base_params, base_step = trained_params(base_config, base_run)
     joint_params, joint_step = trained_params(joint_config, joint_run)
+    of_base = make_clips(base_config)  # one program for both of its parameters
     shown = {
         "real": real,
-        "untrained": generate_clips(base_config, untrained_params(base_config), captions, seed),
-        "base": generate_clips(base_config, base_params, captions, seed),
-        "VideoJAM": generate_clips(joint_config, joint_params, captions, seed),
+        "untrained": of_base(untrained_params(base_config), captions, seed),
+        "base": of_base(base_params, captions, seed),
+        "VideoJAM": make_clips(joint_config)(joint_params, captions, seed),
     }
     section = joint_config.sample
     return write_report(

@@ -7,9 +7,8 @@ from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
 from videojam_jax.parallel.mesh import make_mesh
-from videojam_jax.sample.clips import Clips, to_clips
 from videojam_jax.sample.files import write_samples
-from videojam_jax.sample.generate import make_generate
+from videojam_jax.sample.generate import make_clips
 from videojam_jax.train import checkpoint
 from videojam_jax.train.state import abstract_params, create_params
 
@@ -24,7 +23,7 @@ def sample(
 ) -> list[Path]:
     """Sample a clip for every prompt from a run's checkpoint; returns the files written."""
     params, step = trained_params(config, workdir, step)
-    clips = generate_clips(config, params, prompts, seed)
+    clips = make_clips(config)(params, prompts, seed)
     return write_samples(
         out,
         clips.videos,
@@ -49,11 +48,3 @@ def untrained_params(config: FrozenConfigDict):
     init = build.init(config)
     abstract = abstract_params(init, make_mesh(config.mesh.to_dict()))
     return create_params(init, abstract, config.seed)
-
-
-def generate_clips(
-    config: FrozenConfigDict, params, prompts: Sequence[str], seed: int
-) -> Clips:
-    """Clips (and flow, for a joint model) as pictures."""
-    latents, motions = make_generate(config)(params, prompts, seed)
-    return to_clips(latents, motions, build.autoencoder(config), config.motion.sigma)

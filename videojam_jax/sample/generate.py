@@ -1,4 +1,4 @@
-"""From a model and captions to latents, by the config's sampler."""
+"""From a model and captions to latents and clips, by the config's sampler."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,8 +11,18 @@ from videojam_jax import build
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import guidance, sampler
 from videojam_jax.parallel.rules import batch_parts, batch_sharding, replicated
+from videojam_jax.sample.clips import Clips, to_clips
 
 Generate = Callable[[Any, Sequence[str], int], tuple[np.ndarray, np.ndarray | None]]
+
+
+def make_clips(config: FrozenConfigDict) -> Callable[[Any, Sequence[str], int], Clips]:
+    """`clips(params, captions, seed)`: as `make_generate`, decoded to what a person looks at."""
+    generate = make_generate(config)
+    autoencoder = build.autoencoder(config)
+    return lambda params, captions, seed: to_clips(
+        *generate(params, captions, seed), autoencoder, config.motion.sigma
+    )
 
 
 def make_generate(config: FrozenConfigDict) -> Generate:

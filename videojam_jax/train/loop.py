@@ -25,9 +25,8 @@ from videojam_jax.errors import UserError
 from videojam_jax.models.joint import widen
 from videojam_jax.parallel.batch import local_rows, to_global
 from videojam_jax.parallel.mesh import make_mesh
-from videojam_jax.sample.clips import to_clips
 from videojam_jax.sample.files import write_samples
-from videojam_jax.sample.generate import make_generate
+from videojam_jax.sample.generate import make_clips
 from videojam_jax.train import checkpoint, logging, throughput
 from videojam_jax.train.optimizer import OptimizerOptions, make_optimizer
 from videojam_jax.train.state import (
@@ -246,12 +245,10 @@ def _sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
     prompts = list(config.train.sample_prompts) or [
         dataset[i]["caption"] for i in range(min(4, len(dataset)))
     ]
-    generate = make_generate(config)
-    autoencoder = build.autoencoder(config)
+    sampled = make_clips(config)
 
     def show(params, step: int, log: logging.RunLog) -> None:
-        latents, motions = generate(params, prompts, config.seed)
-        clips = to_clips(latents, motions, autoencoder, config.motion.sigma)
+        clips = sampled(params, prompts, config.seed)
         write_samples(
             workdir / "samples" / f"step_{step:08}",
             clips.videos,
