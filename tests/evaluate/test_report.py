@@ -6,7 +6,6 @@ import xml.etree.ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from videojam_jax.errors import UserError
 from videojam_jax.evaluate import curves, pictures, table

@@ -8,7 +8,6 @@ between them. `d1`, `d0` and `d_t` are the same for motion.
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from videojam_jax.errors import UserError
