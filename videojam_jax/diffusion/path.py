@@ -8,6 +8,7 @@ between them. `d1`, `d0` and `d_t` are the same for motion.
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp  # noqa: F401 (the examples use it)
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from videojam_jax.errors import UserError
