@@ -12,13 +12,17 @@ The paper starts from a base that was pretrained at far greater cost; this confi
 trains one from random parameters, or goes on from another with
 `--config.train.init_from=WORKDIR`. Its learning rate is ours, the paper gives none
 for the base.
+`:control` trains it on without motion, as long and as VideoJAM is fine-tuned: what that is
+fairly compared with.
 Hardware: as the fine-tuning, 32 A100 (80 GB). Not run by us.
 """
 
 from ml_collections import ConfigDict
 
 
-def get_config() -> ConfigDict:
+def get_config(arg: str = "base") -> ConfigDict:
+    further = {"base": False, "control": True}[arg]
+    fine_tuning = {"learning_rate": 5e-6}
     return ConfigDict(
         {
             "clip": {"frames": 128, "height": 256, "width": 256, "fps": 24.0},
@@ -33,10 +37,13 @@ def get_config() -> ConfigDict:
                 "remat": "dots",
             },
             "loss": {"sigma_min": 1e-5},
-            "optimizer": {"learning_rate": 1e-4, "warmup_steps": 2_000, "weight_decay": 0.1},
+            "optimizer": fine_tuning
+            if further
+            else {"learning_rate": 1e-4, "warmup_steps": 2_000, "weight_decay": 0.1},
             "train": {
                 "dataset": "../data",
-                "steps": 100_000,
+                "init_from": "../dit_4b" if further else "",
+                "steps": 50_000 if further else 100_000,
                 "batch_size": 32,
                 "checkpoint_every": 1_000,
             },

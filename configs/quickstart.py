@@ -23,7 +23,9 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "videojam") -> ConfigDict:
-    joint = {"base": False, "videojam": True}[arg]
+    # The control is what VideoJAM is fairly compared with: the base, trained on without motion.
+    joint = {"base": False, "control": False, "videojam": True}[arg]
+    further = arg != "base"
     return ConfigDict(
         {
             "clip": {"frames": 6, "height": 16, "width": 16, "fps": 6.0},
@@ -48,7 +50,7 @@ def get_config(arg: str = "videojam") -> ConfigDict:
             },
             "loss": {"time_mean": -2.0, "time_std": 1.5},
             "optimizer": {
-                "learning_rate": 1e-3 if joint else 2e-3,
+                "learning_rate": 1e-3 if further else 2e-3,
                 "warmup_steps": 50,
                 "decay_steps": 300,
                 "b2": 0.99,
@@ -57,8 +59,8 @@ def get_config(arg: str = "videojam") -> ConfigDict:
             },
             "train": {
                 "dataset": "../data",
-                "init_from": "../base" if joint else "",
-                "steps": 800 if joint else 900,
+                "init_from": "../base" if further else "",
+                "steps": 800 if further else 900,
                 "batch_size": 16,
                 "log_every": 25,
                 "checkpoint_every": 400,

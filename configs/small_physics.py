@@ -14,7 +14,9 @@ from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "videojam") -> ConfigDict:
-    joint = {"base": False, "videojam": True}[arg]
+    # The control is what VideoJAM is fairly compared with: the base, trained on without motion.
+    joint = {"base": False, "control": False, "videojam": True}[arg]
+    further = arg != "base"
     return ConfigDict(
         {
             "clip": {"frames": 16, "height": 64, "width": 64, "fps": 16.0},
@@ -31,15 +33,15 @@ def get_config(arg: str = "videojam") -> ConfigDict:
             # As in quickstart.py: what is decided in a clip is decided near the noise.
             "loss": {"time_mean": -2.0, "time_std": 1.5},
             "optimizer": {
-                "learning_rate": 1e-4 if joint else 3e-4,
+                "learning_rate": 1e-4 if further else 3e-4,
                 "warmup_steps": 500,
                 "weight_decay": 0.01,
                 "ema_decay": 0.9995,
             },
             "train": {
                 "dataset": "../data",
-                "init_from": "../base" if joint else "",
-                "steps": 20_000 if joint else 40_000,
+                "init_from": "../base" if further else "",
+                "steps": 20_000 if further else 40_000,
                 "batch_size": 64,
                 "log_every": 100,
                 "checkpoint_every": 2_000,

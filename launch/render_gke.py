@@ -4,8 +4,8 @@
     python launch/render_gke.py --name base --image IMAGE --accelerator v5p --topology 4x4x8 \\
         --slices 2 --bucket BUCKET -- train --config FILE.py --workdir /bucket/base
 
-With --dry-run the JobSet is printed and nothing is sent. JOB is prepare, train, sample or
-report; what follows are the arguments of `videojam JOB`. Needs Python alone.
+With --dry-run the JobSet is printed and nothing is sent. JOB is prepare, train, sample, report
+or evaluate; what follows are the arguments of `videojam JOB`. Needs Python alone.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-JOBS = ("prepare", "train", "sample", "report")
+JOBS = ("prepare", "train", "sample", "report", "evaluate")
 TEMPLATE = Path(__file__).with_name("gke_jobset.yaml")
 
 

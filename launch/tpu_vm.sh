@@ -27,12 +27,12 @@
 #   --max-restarts N      default: 20
 #   --dry-run             print the commands and run none
 #
-# JOB is prepare, train, sample or report; ARGS are those of `videojam JOB`.
+# JOB is prepare, train, sample, report or evaluate; ARGS are those of `videojam JOB`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly wrong=2  # the status of a mistake: the same command would end the same way
-readonly jobs="prepare, train, sample or report"
+readonly jobs="prepare, train, sample, report or evaluate"
 poll_seconds=${POLL_SECONDS:-30}
 
 fail() {
@@ -241,7 +241,7 @@ fi
 
 if [[ $command == run || $command == all ]]; then
   case ${job[0]:-} in
-    prepare | train | sample | report) ;;
+    prepare | train | sample | report | evaluate) ;;
     *) fail "JOB is '${job[0]:-}' but must be $jobs: ... $command ... -- JOB ARGS..." ;;
   esac
   words=" ${job[*]} "

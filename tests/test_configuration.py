@@ -31,7 +31,27 @@ def test_every_shipped_config_is_right(path):
     assert "videojam train" in path.read_text()
 
 
-@pytest.mark.parametrize("name", ["quickstart", "small_physics"])
+@pytest.mark.parametrize("name", ["quickstart", "small_physics", "physics_minutes"])
+def test_the_control_is_trained_as_videojam_is_but_without_motion(name):
+    control, joint = (
+        configuration.flat(configuration.load(f"{FOLDER / name}.py:{arg}"))
+        for arg in ("control", "videojam")
+    )
+    assert {key for key in joint if control[key] != joint[key]} == {"model.motion"}
+
+
+@pytest.mark.parametrize("size", ["4b", "30b"])
+def test_the_control_of_the_paper_s_runs_is_trained_as_videojam_is(size):
+    control = configuration.load(f"{FOLDER}/dit_{size}.py:control")
+    joint = configuration.load(f"{FOLDER}/videojam_{size}.py")
+    for key in ("optimizer", "train.steps", "train.batch_size", "train.init_from", "model.trunk"):
+        one, other = (configuration.flat(config) for config in (control, joint))
+        assert {k: v for k, v in one.items() if k.startswith(key)} == {
+            k: v for k, v in other.items() if k.startswith(key)
+        }
+
+
+@pytest.mark.parametrize("name", ["quickstart", "small_physics", "physics_minutes"])
 def test_base_and_videojam_have_one_trunk_and_one_data_set(name):
     base, joint = (
         configuration.flat(configuration.load(f"{FOLDER / name}.py:{arg}"))

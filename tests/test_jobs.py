@@ -118,7 +118,7 @@ def test_a_clip_does_not_change_with_the_prompts_beside_it(runs, tmp_path):
         ([], "no prompt: give --prompt TEXT or --prompts FILE"),
         (["--prompt", "x", "--step", "7"], "no step 7; there are"),
         (["--prompt", "x", "--config.model.patch=(1,1,1)"], "another architecture"),
-        (["--prompts", "none.txt"], "none.txt: No such file"),
+        (["--prompts", "none.txt"], "none.txt: there is no such file"),
     ],
 )
 def test_a_sample_that_cannot_be_made_says_why(runs, words, message):

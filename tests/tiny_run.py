@@ -37,6 +37,18 @@ TINY = [
     "--config.sample.batch_size=2",
 ]
 CONFIG = str(ROOT / "configs" / "quickstart.py")
+# The same for the runs of an experiment.
+TINY_EXPERIMENT = [
+    *(word.replace("--config.", "--config.change.", 1) for word in TINY),
+    "--config.change.train.steps=10",
+    "--config.change.mesh.data=-1",  # all devices of the tests
+    "--config.clips=10",
+    "--config.shown=2",
+]
+
+
+def experiment(name: str, size: str = "tiny") -> list[str]:
+    return ["evaluate", "--config", str(ROOT / "configs" / "experiments" / f"{name}.py:{size}")]
 
 
 def environment(devices: int = 1) -> dict[str, str]:

@@ -150,6 +150,62 @@ def report(arguments, overrides) -> None:
         print(f"wrote {path}")
 
 
+def evaluate(arguments, overrides) -> int | None:
+    """One of the paper's experiments: train what is missing, sample, measure, report."""
+    from videojam_jax import configuration
+
+    config = configuration.load_experiment(arguments.config, overrides)
+    size = arguments.config.partition(":")[2] or "default"
+    workdir = Path(arguments.workdir) if arguments.workdir else Path("evaluate_out") / size
+    if arguments.dry_run:
+        from videojam_jax.evaluate.experiments.run import outline
+
+        print("\n".join(outline(config, workdir)))
+        return None
+    _start(arguments, _workdir(workdir), guard=True)
+    from videojam_jax.evaluate.experiments.run import evaluate as run
+
+    paths = run(config, workdir, tell=lambda line: print(line, flush=True))
+    if paths is None:
+        print(f"stopped by a signal; what was finished is kept in {workdir}; run the same command "
+              "to go on")
+        return STOPPED
+    for path in paths:
+        print(f"wrote {path}")
+    return None
+
+
+def vote(arguments, overrides) -> None:
+    """People compare the clips of two folders, side by side, without knowing whose they are."""
+    if overrides:
+        raise UserError("vote: it has no config")
+    votes = Path(arguments.votes)
+    if arguments.table:
+        from videojam_jax.evaluate.vote import table
+
+        found = table.results(votes)
+        print(table.to_markdown(found))
+        if arguments.json:
+            print(f"wrote {table.write_json(Path(arguments.json), found)}")
+        return
+    if not (arguments.a and arguments.b):
+        raise UserError("vote: give two folders, --a DIR and --b DIR; or --votes FILE --table")
+    if bool(arguments.name_a) != bool(arguments.name_b):
+        raise UserError("vote: --name-a and --name-b go together")
+    from videojam_jax.evaluate.vote.server import serve
+
+    serve(
+        Path(arguments.a),
+        Path(arguments.b),
+        votes,
+        names=(arguments.name_a, arguments.name_b) if arguments.name_a else None,
+        host=arguments.host,
+        port=arguments.port,
+        seed=arguments.seed,
+        tell=lambda line: print(line, flush=True),
+    )
+
+
 def bench_data(arguments, overrides) -> None:
     """Clips a second of the simulator, of prepare, of the loader and of a training step."""
     _start_jax()
@@ -251,7 +307,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     processes(job("train", train, config=True, workdir="of the run: config, logs, checkpoints"))
     sub = job("sample", sample, config=False, workdir="of the trained run")
     sub.add_argument("--prompt", action="append", default=[], help="may be given several times")
-    sub.add_argument("--prompts", metavar="FILE", help="a text file, a prompt a line")
+    sub.add_argument("--prompts", metavar="FILE", help="a prompt a line, a table, or motion64, a set of ours")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
     sub.add_argument("--out", metavar="DIR", help="default: WORKDIR/samples/prompts")
@@ -262,6 +318,21 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     sub.add_argument("--clips", type=int, default=32, help="to sample and measure")
     sub.add_argument("--seed", type=int, default=0)
     processes(sub)
+    sub = job("evaluate", evaluate, config=True, workdir=None)
+    sub.add_argument("--workdir", metavar="DIR", help="default: evaluate_out/ARG of the config")
+    sub.add_argument("--dry-run", action="store_true", help="name the stages, and do none")
+    processes(sub)
+    sub = job("vote", vote, config=False, workdir=None)
+    sub.add_argument("--a", metavar="DIR", help="clips of one model: of `sample` or `evaluate`")
+    sub.add_argument("--b", metavar="DIR", help="clips of the other")
+    sub.add_argument("--votes", default="votes.sqlite", metavar="FILE", help="default: %(default)s")
+    sub.add_argument("--name-a", metavar="NAME", help="in the table; raters never see it")
+    sub.add_argument("--name-b", metavar="NAME")
+    sub.add_argument("--host", default="127.0.0.1", help="to listen at; default: %(default)s")
+    sub.add_argument("--port", type=int, default=8000, help="0: any; default: %(default)s")
+    sub.add_argument("--seed", type=int, default=0, help="of sides and order")
+    sub.add_argument("--table", action="store_true", help="print what came of the votes")
+    sub.add_argument("--json", metavar="FILE", help="with --table: write it there too")
     sub = job("bench", bench_data, config=True, workdir=None)
     sub.add_argument("what", choices=("data",))
     sub.add_argument("--seconds", type=float, default=5.0, help="for each measurement")
@@ -380,11 +451,12 @@ def _tell_changes(path: Path, config) -> None:
 def _prompts(arguments) -> list[str]:
     prompts = list(arguments.prompt)
     if arguments.prompts:
-        try:
-            text = Path(arguments.prompts).read_text("utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{arguments.prompts}: not UTF-8 ({error.reason})") from None
-        prompts += [line.strip() for line in text.splitlines() if line.strip()]
+        from videojam_jax.evaluate.prompts import load_prompts
+
+        found = load_prompts(arguments.prompts)
+        if found.repeated:
+            print(f"{arguments.prompts}: {len(found.repeated)} repeated prompts are sampled once")
+        prompts += found.texts
     if not prompts:
         raise UserError("no prompt: give --prompt TEXT or --prompts FILE")
     return prompts

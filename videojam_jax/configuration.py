@@ -9,13 +9,15 @@ import ast
 import difflib
 import importlib.util
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
 from videojam_jax.errors import UserError
-from videojam_jax.schema import REQUIRED, SCHEMA, Key, Variants
+from videojam_jax.schema import EXPERIMENT, REQUIRED, SCHEMA, Changes, Key, Variants
 
 KINDS = {
     int: "a whole number",
@@ -26,15 +28,51 @@ KINDS = {
 }
 
 
-def load(name: str, overrides: dict[str, str] | None = None) -> ml_collections.FrozenConfigDict:
-    """Read `FILE.py` or `FILE.py:ARG`, apply `--config.key=value` overrides, check.
+def load(
+    name: str, overrides: dict[str, str] | None = None, changes: Mapping[str, Any] | None = None
+) -> ml_collections.FrozenConfigDict:
+    """Read `FILE.py` or `FILE.py:ARG`, apply changes and `--config.key=value` overrides, check.
 
     Args:
       name: as given on the command line; ARG goes to the file's `get_config`.
       overrides: dotted key to the text of its value.
+      changes: a tree of keys and values.
     Returns:
       A frozen config with every key of `SCHEMA` that its variants have.
     """
+    tree = _read(name)
+    if "experiment" in tree:
+        raise UserError(
+            f"{name}: this is the config of an experiment; run it with `videojam evaluate`"
+        )
+    merge(tree, changes or {})
+    _override_all(tree, overrides or {})
+    return resolve(tree)
+
+
+def load_experiment(
+    name: str, overrides: dict[str, str] | None = None
+) -> ml_collections.FrozenConfigDict:
+    """Read the config of an experiment, as `load`, with every key of `EXPERIMENT`.
+
+    Its runs' paths come out absolute.
+    """
+    tree = _read(name)
+    if "experiment" not in tree:
+        raise UserError(f"{name}: no experiment; those are in configs/experiments")
+    _override_all(tree, overrides or {})
+    filled = _fill(EXPERIMENT, tree, "")
+    if not filled["seeds"]:
+        raise UserError("config.seeds is empty: name at least one, (0,)")
+    folder = Path(name.partition(":")[0]).absolute().parent
+    for run, path in filled["runs"].items():
+        if path:
+            filled["runs"][run] = os.path.normpath(folder / path)
+    return ml_collections.FrozenConfigDict(filled)
+
+
+def _read(name: str) -> dict:
+    """What a config file's `get_config` returns."""
     path, _, arg = name.partition(":")
     if not Path(path).is_file():
         raise UserError(f"{path}: no such config file{_nearest_file(path)}")
@@ -51,21 +89,20 @@ def load(name: str, overrides: dict[str, str] | None = None) -> ml_collections.F
         raise UserError(f"{path}: it does not know {error}; see the commands at its top") from error
     except Exception as error:
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
-    tree = config.to_dict()
-    _override_all(tree, overrides or {})
-    return resolve(tree)
+    return config.to_dict()
 
 
 def load_resolved(
-    path: Path, overrides: dict[str, str] | None = None
+    path: Path, overrides: dict[str, str] | None = None, changes: Mapping[str, Any] | None = None
 ) -> ml_collections.FrozenConfigDict:
-    """Read the config that `videojam train` keeps beside its run, and apply overrides."""
+    """Read the config that `videojam train` keeps beside its run; changes and overrides as `load`."""
     try:
         tree = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is this a workdir of `videojam train`?") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
+    merge(tree, changes or {})
     _override_all(tree, overrides or {})
     return resolve(tree)
 
@@ -120,6 +157,8 @@ def explain() -> str:
                 default = "required" if entry.default is REQUIRED else repr(entry.default)
                 allowed = f" [{' | '.join(map(str, entry.choices))}]" if entry.choices else ""
                 lines.append(f"{prefix}{name} = {default}{allowed}: {entry.doc}")
+            elif isinstance(entry, Changes):
+                lines.append(f"{prefix}{name}.KEY: {entry.doc}")
             elif isinstance(entry, Variants):
                 for variant, section in entry.sections.items():
                     lines.append(f"{prefix}{name}.name = {variant!r}:")
@@ -128,22 +167,25 @@ def explain() -> str:
                 walk(entry, f"{prefix}{name}.")
 
     walk(SCHEMA, "config.")
+    lines.append("\nof an experiment (videojam evaluate):")
+    walk(EXPERIMENT, "config.")
     return "\n".join(lines)
 
 
-def _fill(schema: dict, tree: dict, prefix: str) -> dict:
-    if not isinstance(tree, dict):
-        raise UserError(f"config.{prefix.rstrip('.')}: a section of keys, not {tree!r}")
-    for name in tree:
+def _fill(schema: dict, tree: dict, prefix: str, root: dict | None = None) -> dict:
+    root = root or schema
+    for name in _section(tree, prefix.rstrip(".")):
         if name not in schema:
-            raise UserError(_unknown(prefix + name, list(schema), prefix))
+            raise UserError(_unknown(prefix + name, schema, prefix, root))
     filled = {}
     for name, entry in schema.items():
         path = prefix + name
         if isinstance(entry, Key):
             filled[name] = _value(entry, tree.get(name, entry.default), path)
+        elif isinstance(entry, Changes):
+            filled[name] = _section(tree.get(name, {}), path)
         elif isinstance(entry, Variants):
-            section = dict(tree.get(name, {}))
+            section = dict(_section(tree.get(name, {}), path))
             variant = section.pop("name", entry.default)
             if variant not in entry.sections:
                 raise UserError(
@@ -151,11 +193,17 @@ def _fill(schema: dict, tree: dict, prefix: str) -> dict:
                 )
             filled[name] = {
                 "name": variant,
-                **_fill(entry.sections[variant], section, f"{path}."),
+                **_fill(entry.sections[variant], section, f"{path}.", root),
             }
         else:
-            filled[name] = _fill(entry, tree.get(name, {}), f"{path}.")
+            filled[name] = _fill(entry, tree.get(name, {}), f"{path}.", root)
     return filled
+
+
+def _section(value: Any, path: str) -> dict:
+    if not isinstance(value, dict):
+        raise UserError(f"config.{path}: a section of keys, not {value!r}")
+    return value
 
 
 def _value(key: Key, value: Any, path: str) -> Any:
@@ -180,6 +228,17 @@ def _value(key: Key, value: Any, path: str) -> Any:
     return value
 
 
+def merge(tree: dict, changes: Mapping[str, Any]) -> None:
+    """Puts a tree of changes into another; a section of another `name` is begun anew."""
+    for key, value in changes.items():
+        if not isinstance(value, Mapping) or not isinstance(tree.get(key), dict):
+            tree[key] = value
+            continue
+        if value.get("name", tree[key].get("name")) != tree[key].get("name"):
+            tree[key].clear()
+        merge(tree[key], value)
+
+
 def _override_all(tree: dict, overrides: dict[str, str]) -> None:
     # Names first: another source (or trunk, ...) starts with none of the old one's keys.
     for key in sorted(overrides, key=lambda key: not key.endswith(".name")):
@@ -201,9 +260,9 @@ def _override(tree: dict, key: str, text: str) -> None:
     tree[name] = value
 
 
-def _unknown(path: str, known: list[str], prefix: str) -> str:
+def _unknown(path: str, known: dict, prefix: str, root: dict) -> str:
     name = path.rpartition(".")[2]
-    paths = _all_paths(SCHEMA, "")
+    paths = _all_paths(root, "")
     # The right name in the wrong section; then initials ("lr"); then a slip of the pen.
     if path in paths:
         return f"config.{path} is no key of what config.{prefix}name chooses; it has: " + ", ".join(
@@ -219,6 +278,8 @@ def _all_paths(schema: dict, prefix: str) -> list[str]:
     paths = []
     for name, entry in schema.items():
         if isinstance(entry, Key):
+            paths.append(prefix + name)
+        elif isinstance(entry, Changes):
             paths.append(prefix + name)
         elif isinstance(entry, Variants):
             for section in entry.sections.values():

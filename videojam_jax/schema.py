@@ -27,6 +27,13 @@ class Variants:
     sections: dict[str, dict]
 
 
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """A section of any keys of another config, which is checked where that is read."""
+
+    doc: str
+
+
 TRUNKS = {
     "movie_gen": {
         "blocks": Key(REQUIRED, "transformer blocks", minimum=1, kind=int),
@@ -184,4 +191,45 @@ SCHEMA: dict[str, Any] = {
         "context": Key(1, "devices that share one clip's tokens", minimum=-1),
         "tensor": Key(1, "devices that share one layer's heads", minimum=-1),
     },
+}
+
+# What `videojam evaluate` reads. Runs are trained from configs of their own.
+ROWS = ("base", "control", "videojam", "no_text_guidance", "no_inner_guidance",
+        "no_optical_flow", "ip2p")
+EXPERIMENT: dict[str, Any] = {
+    "experiment": Variants("ablation", {
+        "ablation": {
+            "rows": Key(ROWS, "of the table: baselines, VideoJAM, and rules of Table 3"),
+        },
+        "permutation": {
+            "times": Key(100, "times from noise to data at which the loss is measured", minimum=2),
+        },
+        "when": {
+            "kept": Key((0.2, 0.6, 0.8), "shares of the sampling steps that are left out: clips "
+                                         "are noised to there and sampled on",
+                        minimum=0.0, maximum=1.0),
+        },
+        "guidance": {
+            "w_text": Key((0.0, 2.0, 5.0, 8.0), "values of the paper's w1"),
+            "w_motion": Key((0.0, 1.0, 3.0, 5.0), "values of the paper's w2"),
+            "inner": Key((0.25, 0.5, 1.0), "shares of the sampling steps that have the motion's "
+                                           "guidance, at the weights of the run's own config",
+                         minimum=0.0, maximum=1.0),
+        },
+    }),
+    "runs": {
+        "base": Key(REQUIRED, "FILE.py[:ARG] of the base's config, or the workdir of a trained "
+                              "run; a relative path starts at this config's folder", kind=str),
+        "control": Key("", "the same for the base trained on without motion; empty: none"),
+        "videojam": Key(REQUIRED, "the same for VideoJAM", kind=str),
+    },
+    "change": Changes("any keys of the runs' configs, changed in all of them"),
+    "held_out": Changes("any keys of the runs' configs, changed for the clips that are measured: "
+                        "another seed of the simulator, another folder"),
+    "seeds": Key((0,), "of the trainings; each trains every run once", minimum=0),
+    "clips": Key(64, "to measure", minimum=2),
+    "prompts": Key("", "captions to sample: a file, or a set of the package (motion64); empty: "
+                       "those of the held-out clips"),
+    "shown": Key(8, "clips shown in the report", minimum=1),
+    "sample_seed": Key(0, "of the noise that sampling starts from", minimum=0),
 }

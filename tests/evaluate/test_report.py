@@ -8,13 +8,17 @@ import pytest
 
 from videojam_jax.errors import UserError
 from videojam_jax.evaluate import curves, pictures, table
+from videojam_jax.evaluate.figures import Curves, Line, draw
 from videojam_jax.evaluate.report import (
     ClipGrid,
     Curve,
     Headline,
     Quantity,
+    Section,
     write_report,
 )
+from videojam_jax.evaluate.statistics import Interval
+from videojam_jax.evaluate.table import Mark, Table
 
 
 def moving_square(frames=6, height=32, width=48):
@@ -104,7 +108,7 @@ def test_same_report_has_the_same_bytes(tmp_path):
 def test_report_of_nothing_is_a_page_with_a_title(tmp_path):
     files = write_report(tmp_path / "empty.html", title="Nothing yet")
     assert [file.suffix for file in files] == [".html", ".md", ".json"]
-    assert "<section>" not in files[0].read_text(encoding="utf-8")
+    assert "<section" not in files[0].read_text(encoding="utf-8")
 
 
 def test_folder_that_is_a_file_is_an_error_that_names_it(tmp_path):
@@ -183,5 +187,123 @@ def test_panel_without_values_is_left_out():
 
 def test_table_has_a_dash_where_nothing_was_measured():
     rows = [Quantity("a", {"x": 1}), Quantity("b", {"y": 12_000, "z": "n/a"})]
-    assert table.columns(rows) == ["x", "y", "z"]
-    assert "| b | – | 12,000 | n/a |" in table.to_markdown(rows)
+    assert table.models(rows) == ["x", "y", "z"]
+    assert "| b | – | 12,000 | n/a |" in table.to_markdown(Table("", rows))
+
+
+@pytest.mark.parametrize(
+    "interval,unit,shown",
+    [
+        ((0.756, 0.704, 0.818), "%", "76 % [70, 82]"),
+        ((0.756, 0.751, 0.761), "%", "75.6 % [75.1, 76.1]"),
+        ((1.52314, 1.4602, 1.5811), "px", "1.52 [1.46, 1.58]"),
+        ((12345.6, 11000.0, 13700.0), "", "12,346 [11,000, 13,700]"),
+        ((-0.001, -0.06, 0.058), "", "0.00 [-0.06, 0.06]"),
+        ((0.5, 0.5, 0.5), "%", "50 % [50, 50]"),
+        ((0.5, math.nan, math.nan), "%", "50 %"),
+        ((math.nan, math.nan, math.nan), "%", "–"),
+    ],
+)
+def test_interval_is_shown_to_the_digits_that_it_knows(interval, unit, shown):
+    assert table.show(Interval(*interval, 8), unit) == shown
+
+
+def test_mark_follows_which_way_is_better_and_needs_an_interval_without_zero():
+    above, below = Interval(0.2, 0.1, 0.3, 8), Interval(-0.2, -0.3, -0.1, 8)
+    across, unknown = Interval(0.2, -0.1, 0.5, 8), Interval(0.2, math.nan, math.nan, 8)
+    assert [table.mark(above, b) for b in (1, -1, 0)] == ["better", "worse", "more"]
+    assert [table.mark(below, b) for b in (1, -1, 0)] == ["worse", "better", "less"]
+    assert {table.mark(i, b) for i in (across, unknown) for b in (1, -1, 0)} == {"undecided"}
+
+
+QUANTITIES = [
+    Quantity(
+        "permanence | bodies",
+        {"VideoJAM": Interval(0.9, 0.83, 0.94, 128), "DiT": Interval(0.45, 0.36, 0.53, 128)},
+        "%",
+        "frames <with> every body",
+        {"DiT": Mark.WORSE},
+    ),
+    Quantity("speed", {"VideoJAM": Interval(2.0, math.nan, math.nan, 1)}, "px/frame"),
+]
+
+
+def test_table_with_models_as_rows_is_the_other_one_transposed():
+    def cells(models_as_rows):
+        markdown = table.to_markdown(Table("", QUANTITIES, models_as_rows=models_as_rows))
+        lines = [line for line in markdown.splitlines() if line.startswith("| ")]
+        rows = [re.split(r" (?<!\\)\| ", line.strip("| ")) for line in lines]
+        return [row for row in rows if row[0] != "---"]
+
+    upright, turned = cells(False), cells(True)
+    assert upright[0][1:] == [row[0] for row in turned[1:]] == ["VideoJAM", "DiT"]
+    assert [row[0] for row in upright[1:]] == turned[0][-2:]
+    assert [row[1:] for row in upright[1:]] == [
+        list(column) for column in zip(*[row[1:] for row in turned[1:]], strict=True)
+    ]
+
+
+def test_intervals_and_marks_are_in_words_on_the_page_in_markdown_and_in_json():
+    shown = Table("Rules", QUANTITIES, reference="VideoJAM", models_as_rows=True)
+    page, markdown = table.to_html(shown), table.to_markdown(shown)
+    assert "90 % <small title='of 128 values'>[83, 94]</small>" in page
+    assert "▼ worse" in page and "Compared with VideoJAM: ▼ worse." in page
+    assert "frames &lt;with&gt; every body" in page and "<with>" not in page
+    assert "| DiT | 45 % [36, 53] ▼ | – |" in markdown
+    assert "- Compared with VideoJAM: ▼ worse." in markdown
+    assert "- In brackets: 95 % confidence interval." in markdown
+    permanence, speed = table.to_json(shown)
+    assert permanence["values"]["DiT"] == {"mean": 0.45, "low": 0.36, "high": 0.53, "count": 128}
+    assert permanence["marks"] == {"DiT": "worse"} and permanence["reference"] == "VideoJAM"
+    assert speed["values"]["VideoJAM"] == {"mean": 2.0, "low": None, "high": None, "count": 1}
+    json.dumps([permanence, speed], allow_nan=False)
+
+
+@pytest.fixture(scope="module")
+def long_report(tmp_path_factory):
+    video = moving_square(4, 300, 200)
+    figure = draw([Curves("Loss", [Line("base", [0, 1], [2.0, math.nan])], "t")], "What to see.")
+    sections = [
+        Section("Rules", "Of sampling.", [Table("Table 3", QUANTITIES, "As there."), "Between."]),
+        Section("Curves", "", [figure]),
+        Section("Nothing"),
+        Section("Clips", "", [ClipGrid("Large", list("abcde"), [("x", [video] * 5)], fps=8.0)]),
+        Section("Facts", "", [{"config": "<c>"}]),
+    ]
+    path = tmp_path_factory.mktemp("long") / "report.html"
+    write_report(path, title="All", sections=sections, notes=["Last."], facts={"seed": 3})
+    return path
+
+
+def test_sections_stand_in_their_order_and_are_linked_from_the_top(long_report):
+    text = long_report.read_text(encoding="utf-8")
+    titles = re.findall(r"<section id='([^']+)'><h2>([^<]+)", text)
+    assert [title for _, title in titles] == [
+        "Rules", "Curves", "Clips", "Facts", "How this was made", "Notes",
+    ]  # fmt: skip
+    links = re.findall(r"<a href='#([^']+)'>([^<]+)", text)
+    assert links == titles
+    order = ["Of sampling.", "Table 3", "As there.", "Between.", "What to see.", "Large", "Last."]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_markdown_and_json_have_every_table_and_the_numbers_of_every_figure(long_report):
+    markdown = long_report.with_suffix(".md").read_text(encoding="utf-8")
+    assert "\n## Rules\n\nOf sampling.\n\n### Table 3\n\nAs there.\n\n| measured |" in markdown
+    assert "\n\nBetween.\n" in markdown and "*What to see.*" in markdown
+    assert "## Clips" not in markdown and "- config: <c>" in markdown
+    content = json.loads(long_report.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [(q["section"], q["table"]) for q in content["measured"]] == [("Rules", "Table 3")] * 2
+    (figure,) = content["figures"]
+    assert figure["caption"] == "What to see."
+    assert figure["panels"][0]["lines"] == [{"name": "base", "x": [0, 1], "mean": [2.0, None]}]
+
+
+def test_large_clips_are_made_smaller_until_a_row_fits_the_page(long_report):
+    sizes = re.findall(r"width='(\d+)' height='(\d+)'", long_report.read_text(encoding="utf-8"))
+    assert sizes == [("149", "224")] * 5
+
+
+def test_short_report_has_no_list_of_contents(written):
+    assert "<nav>" not in written[0].read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ JOBS = {
     "train": ["--config", "configs/quickstart.py:base", "--workdir=/bucket/base"],
     "sample": ["--workdir", "/bucket/base", "--prompt", "it's \"red\": #1, 5 $ and é"],
     "report": ["--workdir", "/bucket/all"],
+    "evaluate": ["--config", "configs/experiments/ablation.py:small", "--workdir", "/bucket/all"],
 }
 
 

@@ -17,6 +17,7 @@ JOBS = {
     "train": ["--config", "configs/quickstart.py:base", "--workdir=out/base"],
     "sample": ["--workdir", "out/base", "--prompt", "it's a red disc; $HOME"],
     "report": ["--workdir", "out"],
+    "evaluate": ["--config", "configs/experiments/ablation.py:small", "--workdir", "out"],
 }
 
 SRUN = """#!/bin/bash

@@ -21,6 +21,7 @@ JOBS = {
     "train": ["--config", "configs/quickstart.py:base", "--workdir=/bucket/base"],
     "sample": ["--workdir", "/bucket/base", "--prompt", "it's a red disc; $HOME"],
     "report": ["--workdir", "/bucket/all"],
+    "evaluate": ["--config", "configs/experiments/ablation.py:small", "--workdir", "/bucket/all"],
 }
 
 GCLOUD = """#!/bin/bash

@@ -1,11 +1,15 @@
 """Sampling on meshes: the same latents however they are computed."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_run
 
 from videojam_jax import build, configuration
+from videojam_jax.data.records import pad_text
+from videojam_jax.diffusion import sampler
+from videojam_jax.diffusion.guidance import RULES
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.sample.generate import make_generate
 from videojam_jax.sample.writer import fingerprint
@@ -84,3 +88,38 @@ def test_a_fingerprint_is_of_the_parameters_and_not_of_their_mesh(config):
         values.flat[0] = np.nextafter(values.flat[0], np.float32(9))
         leaves[-1] = jax.device_put(values, leaves[-1].sharding)
         assert fingerprint(jax.tree.unflatten(tree, leaves)) not in prints
+
+
+@pytest.mark.parametrize("start", [1, 3])
+def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
+    params = params_on(config, {"data": 1})
+    shape = build.latent_shape(config)
+    rng = np.random.default_rng(5)
+    clean = [rng.normal(size=(len(CAPTIONS), *shape)).astype(np.float32) for _ in range(2)]
+    with jax.transfer_guard("disallow"):
+        made = list(make_generate(config, start)(params, CAPTIONS, 3, clean=clean))
+    found = [np.concatenate([batch[which] for batch in made]) for which in (1, 2)]
+
+    rows = jnp.arange(len(CAPTIONS))
+    noise = sampler.initial_noise(jax.random.key(3), rows, shape)
+    times = build.times(config)
+    t = times[start]
+    begun = [t * x1 + (1 - t) * x0 for x1, x0 in zip(clean, noise, strict=True)]
+    model, encoder = build.model(config), build.text(config)
+    text, mask, null, null_mask = (
+        jnp.asarray(array)
+        for captions in (CAPTIONS, [""])
+        for array in pad_text(encoder.encode(captions), config.text.max_length)
+    )
+    section = config.sample
+    segments = sampler.two_segments(
+        lambda *args: model.apply({"params": params}, *args),
+        RULES[section.guidance](section.w_text, section.w_motion),
+        section.steps - start,
+        max(section.inner_steps - start, 0),
+        null[0],
+        null_mask[0],
+    )
+    wanted = sampler.sample(segments, *begun, text, mask, times[start:])
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)

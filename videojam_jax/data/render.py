@@ -188,21 +188,28 @@ def _draw(
     layer: _Layer,
     position: Float[np.ndarray, "t 2"],
     angle: Float[np.ndarray, "t"],
+    stretch: Float[np.ndarray, "t 2"] | None,
     out: Rendered,
 ) -> None:
     """Draw one layer over all frames at once, in boxes around it."""
     frames, height, width = out.identity.shape
+    reach = math.ceil(layer.reach if stretch is None else layer.reach * stretch.max())
     cosine, sine = np.cos(angle), np.sin(angle)
     middle_x = position[:, 0] + cosine * layer.middle[0] - sine * layer.middle[1]
     middle_y = position[:, 1] + sine * layer.middle[0] + cosine * layer.middle[1]
-    size = np.arange(2 * math.ceil(layer.reach) + 2) - math.ceil(layer.reach)
+    size = np.arange(2 * reach + 2) - reach
     columns = np.floor(middle_x).astype(np.int32)[:, None] + size.astype(np.int32)
     rows = np.floor(middle_y).astype(np.int32)[:, None] + size.astype(np.int32)
     dx = (columns - position[:, :1]).astype(np.float32)[:, None, :]
     dy = (rows - position[:, 1:]).astype(np.float32)[:, :, None]
     c, s = (v.astype(np.float32)[:, None, None] for v in (cosine, sine))
     x, y = c * dx + s * dy, c * dy - s * dx
-    away = layer.distance(x, y)
+    if stretch is None:
+        away = layer.distance(x, y)
+    else:
+        wider, higher = stretch.astype(np.float32).T[:, :, None, None]
+        x, y = x / wider, y / higher
+        away = layer.distance(x, y) * np.minimum(wider, higher)
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[
         :, None, :
     ]
@@ -256,5 +263,6 @@ def render(
     _as_complex(out.flow)[:] = glide[:, None, None]
     for label, (body, track) in enumerate(zip(scene.bodies, scene.tracks, strict=True), 1):
         for layer in _layers(rng, body, label, contrast):
-            _draw(layer, track.position - scene.camera, track.angle, out)
+            stretch = track.stretch if layer.label else None  # a rod keeps its length
+            _draw(layer, track.position - scene.camera, track.angle, stretch, out)
     return out

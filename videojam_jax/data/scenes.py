@@ -46,12 +46,18 @@ class Body:
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One body's way in the world: position, velocity `[t, 2]`, angle `[t]`."""
+    """One body's way in the world: position, velocity `[t, 2]`, angle `[t]`.
+
+    `stretch`, where given, is how much wider and higher than itself, in its own axes, the
+    body is drawn in each frame. No law does that: it is there for clips that are wrong on
+    purpose, and the flow knows nothing of it.
+    """
 
     position: Float[np.ndarray, "t 2"]
     velocity: Float[np.ndarray, "t 2"]
     angle: Float[np.ndarray, "t"]
     rod: float = 0.0
+    stretch: Float[np.ndarray, "t 2"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -144,13 +144,14 @@ class SimulatedClip:
     states: States
 
 
-def simulate(index: int, options: Options, seed: int = 0) -> SimulatedClip:
-    """Clip number `index` of the endless data set that `options` and `seed` name.
+def draw_scene(
+    index: int, options: Options, seed: int = 0
+) -> tuple[scenes.Scene, np.random.Generator]:
+    """What clip number `index` shows, and the chance that its textures are drawn from.
 
-    Args:
-      index: 0 or more.
-      options: see `Options`.
-      seed: 0 or more.
+    `render(rng, scene, options.height, options.width, options.texture)` draws it. The
+    tracks of the scene may be changed before: the background and the textures stay as
+    they are.
 
     Raises:
       UserError: `index` or `seed` is below 0.
@@ -172,6 +173,21 @@ def simulate(index: int, options: Options, seed: int = 0) -> SimulatedClip:
         options.pan,
         options.shapes,
     )
+    return scene, rng
+
+
+def simulate(index: int, options: Options, seed: int = 0) -> SimulatedClip:
+    """Clip number `index` of the endless data set that `options` and `seed` name.
+
+    Args:
+      index: 0 or more.
+      options: see `Options`.
+      seed: 0 or more.
+
+    Raises:
+      UserError: `index` or `seed` is below 0.
+    """
+    scene, rng = draw_scene(index, options, seed)
     drawn = render(rng, scene, options.height, options.width, options.texture)
     stack = functools.partial(np.stack, axis=1)
     bodies, tracks = scene.bodies, scene.tracks
@@ -192,4 +208,4 @@ def simulate(index: int, options: Options, seed: int = 0) -> SimulatedClip:
         camera=scene.camera.astype(np.float32),
         laws=scene.laws,
     )
-    return SimulatedClip(drawn.video, drawn.flow, describe(scene), options.fps, kind, states)
+    return SimulatedClip(drawn.video, drawn.flow, describe(scene), options.fps, scene.kind, states)

@@ -1,28 +1,24 @@
 """Loss curves, from `metrics.jsonl` to a drawing."""
 
 import dataclasses
-import io
+import functools
 import itertools
 import json
 import math
 import pathlib
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from videojam_jax.errors import UserError
+from videojam_jax.evaluate.figures import COLOURS, PANEL, TEXT_COLOUR, to_svg
 
 # Titles of the panels and the key that each of them shows.
 PANELS = (("Appearance loss", "appearance_loss"), ("Motion loss", "motion_loss"))
 # The same key with this before it holds the loss on clips that are not trained on.
 VALIDATION = "validation_"
-COLOURS = ("#4c8fd0", "#e2803a", "#52a868", "#b774c8")
-# Stands in for "the colour of the page's text", which only the browser knows.
-TEXT_COLOUR = "#010203"
 MOST_POINTS = 1500
 
 
@@ -101,54 +97,33 @@ def draw(curves: Sequence[Curve]) -> str | None:
     each value on validation clips. None where there is nothing to draw.
     """
     coloured = list(zip(itertools.cycle(COLOURS), curves, strict=False))
-    panels = []
+    painters = []
     for title, key in PANELS:
         drawn = [(colour, curve) for colour, curve in coloured if len(series(curve.rows, key))]
         if drawn:
-            panels.append((title, key, drawn))
-    if not panels:
-        return None
-    # Text stays text, and the same curves give the same bytes.
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "videojam",
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "font.size": 10.5,
-        "text.color": TEXT_COLOUR,
-        "axes.edgecolor": TEXT_COLOUR,
-        "axes.labelcolor": TEXT_COLOUR,
-        "xtick.color": TEXT_COLOUR,
-        "ytick.color": TEXT_COLOUR,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(6 * len(panels), 3.6), layout="constrained")
-        all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (title, key, drawn) in zip(all_axes, panels, strict=True):
-            raw, whole = [], []
-            for colour, curve in drawn:
-                points = series(curve.rows, key)
-                line = smooth(points[:, 1], len(points) // 50)
-                every = max(1, len(points) // MOST_POINTS)
-                steps = points[::every, 0]
-                axes.plot(steps, points[::every, 1], color=colour, alpha=0.25, linewidth=0.8)
-                axes.plot(steps, line[::every], color=colour, linewidth=1.8, label=curve.name)
-                held_out = series(curve.rows, VALIDATION + key)
-                raw.append(points[:, 1])
-                whole += [line, held_out[:, 1]]
-                if len(held_out):
-                    label = f"{curve.name}, validation"
-                    axes.plot(*held_out.T, "o", color=colour, markersize=5, label=label)
-            if limits := _limits(raw, whole):
-                axes.set_ylim(*limits)
-            axes.set_title(title, loc="left", fontsize=11.5)
-            axes.set_xlabel("step")
-            axes.grid(alpha=0.15, color=TEXT_COLOUR)
-            axes.legend(frameon=False)
-        out = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})
-    svg = out.getvalue()
-    # What is before <svg> is for files of their own.
-    return svg[svg.index("<svg") :].replace(TEXT_COLOUR, "currentColor")
+            painters.append(functools.partial(_paint, title=title, key=key, drawn=drawn))
+    return to_svg(painters, [PANEL] * len(painters)) if painters else None
+
+
+def _paint(axes: Axes, title: str, key: str, drawn: Sequence[tuple[str, Curve]]) -> None:
+    """One part of the loss, for every run that has it, in its colour."""
+    raw, whole = [], []
+    for colour, curve in drawn:
+        points = series(curve.rows, key)
+        line = smooth(points[:, 1], len(points) // 50)
+        every = max(1, len(points) // MOST_POINTS)
+        steps = points[::every, 0]
+        axes.plot(steps, points[::every, 1], color=colour, alpha=0.25, linewidth=0.8)
+        axes.plot(steps, line[::every], color=colour, linewidth=1.8, label=curve.name)
+        held_out = series(curve.rows, VALIDATION + key)
+        raw.append(points[:, 1])
+        whole += [line, held_out[:, 1]]
+        if len(held_out):
+            label = f"{curve.name}, validation"
+            axes.plot(*held_out.T, "o", color=colour, markersize=5, label=label)
+    if limits := _limits(raw, whole):
+        axes.set_ylim(*limits)
+    axes.set_title(title)
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.15, color=TEXT_COLOUR)
+    axes.legend()

@@ -38,12 +38,23 @@ def card(content: str, caption: str) -> str:
     return f"<article><div class='tiles'>{content}</div>{words}</article>"
 
 
-def section(title: str, content: str, text: str = "") -> str:
-    """A titled part; empty where there is no content."""
-    if not content:
-        return ""
+def section(title: str, content: str, text: str = "", *, anchor: str = "") -> str:
+    """A titled stretch of the page; `contents` links to its anchor."""
     words = f"<p>{html.escape(text)}</p>" if text else ""
-    return f"<section><h2>{html.escape(title)}</h2>{words}{content}</section>"
+    return f"<section id='{anchor}'><h2>{html.escape(title)}</h2>{words}{content}</section>"
+
+
+def titled(title: str, content: str, text: str = "") -> str:
+    """A part of a section, under its own title if it has one."""
+    heading = f"<h3>{html.escape(title)}</h3>" if title else ""
+    words = f"<p>{html.escape(text)}</p>" if text else ""
+    return f"{heading}{words}{content}"
+
+
+def drawing(svg: str, caption: str) -> str:
+    """A drawing that scrolls where the page is narrower, over what to see in it."""
+    words = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    return f"<figure class='drawing'><div class='wide'>{svg}</div>{words}</figure>"
 
 
 def definitions(facts: Mapping[str, object]) -> str:
@@ -58,6 +69,12 @@ def definitions(facts: Mapping[str, object]) -> str:
 def paragraphs(texts: Sequence[str]) -> str:
     """Each text as a paragraph."""
     return "".join(f"<p>{html.escape(text)}</p>" for text in texts)
+
+
+def contents(titles: Mapping[str, str]) -> str:
+    """Links to sections: from each anchor to its title."""
+    links = (f"<a href='#{anchor}'>{html.escape(title)}</a>" for anchor, title in titles.items())
+    return f"<nav>{''.join(links)}</nav>"
 
 
 def page(title: str, parts: Iterable[str]) -> str:

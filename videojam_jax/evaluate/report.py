@@ -1,8 +1,8 @@
 """A report: what a run made and measured, on one page.
 
-`write_report` takes numbers and clips and writes three files that say the same:
-`NAME.html` (everything, in one file, without a network), `NAME.md` and `NAME.json`
-(the measured quantities), and the headline picture as `NAME.png`.
+`write_report` takes sections of tables, figures and clips and writes three files that say
+the same: `NAME.html` (everything, in one file, without a network), `NAME.md` (the words and
+the tables) and `NAME.json` (all numbers), and the headline picture as `NAME.png`.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 
@@ -17,11 +18,16 @@ from videojam_jax.data.video_file import gif_bytes
 from videojam_jax.evaluate import curves as curves_module
 from videojam_jax.evaluate import html, pictures, table
 from videojam_jax.evaluate.curves import Curve
-from videojam_jax.evaluate.table import Quantity
+from videojam_jax.evaluate.figures import Figure
+from videojam_jax.evaluate.table import Quantity, Table
 from videojam_jax.files import cannot_write, write_whole
 
-# Clips are enlarged by a whole number, to about this many pixels.
+# Small clips are enlarged by a whole number, to about this many pixels.
 TILE = 128
+# Large ones are made smaller until a row fits the page, but no smaller than a tile.
+ROW = 1120
+# A page of more sections than this begins with links to them.
+CONTENTS_FROM = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +43,7 @@ class ClipGrid:
     """Clips side by side, one row for each prompt.
 
     Attributes:
-      title: heading of this part.
+      title: heading of this part; may be empty where a section has only this.
       labels: what each clip of a row is ("real", "VideoJAM", "its flow").
       rows: `(caption, clips)`, as many clips as labels; None leaves one out.
       fps: frames a second of all of them.
@@ -51,6 +57,24 @@ class ClipGrid:
     text: str = ""
 
 
+# A string is a paragraph, a mapping names and values in two columns.
+Part = Table | Figure | ClipGrid | str | Mapping[str, object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A titled stretch of the page; one without parts is left out.
+
+    Attributes:
+      text: a sentence or two under the title.
+      parts: in their order on the page.
+    """
+
+    title: str
+    text: str = ""
+    parts: Sequence[Part] = ()
+
+
 def write_report(
     path: pathlib.Path,
     *,
@@ -58,6 +82,7 @@ def write_report(
     headline: Headline | None = None,
     summary_rows: Sequence[Quantity] = (),
     curves: Sequence[Curve] = (),
+    sections: Sequence[Section] = (),
     clip_grids: Sequence[ClipGrid] = (),
     facts: Mapping[str, object] | None = None,
     notes: Sequence[str] = (),
@@ -69,7 +94,8 @@ def write_report(
       headline: the first thing to see.
       summary_rows: the measured quantities.
       curves: the runs whose losses are drawn.
-      clip_grids: animated clips.
+      sections: what else there is, in its order.
+      clip_grids: animated clips, each grid a section.
       facts: how this was made, as names and values (config, seconds, versions).
       notes: paragraphs at the end.
 
@@ -79,7 +105,20 @@ def write_report(
     Raises:
       UserError: a file cannot be written; none is left half-written.
     """
-    facts = facts or {}
+    drawing = curves_module.draw(curves)
+    everything = [
+        Section("Measured", parts=[Table("", summary_rows)] if summary_rows else []),
+        Section("Losses", parts=[Figure(drawing)] if drawing else []),
+        *sections,
+        *(
+            Section(grid.title, grid.text, [dataclasses.replace(grid, title="", text="")])
+            for grid in clip_grids
+            if grid.rows
+        ),
+        Section("How this was made", parts=[facts] if facts else []),
+        Section("Notes", parts=notes),
+    ]
+    everything = [section for section in everything if section.parts]
     files: dict[str, bytes] = {}
     parts = []
     if headline is not None:
@@ -89,20 +128,18 @@ def write_report(
         parts.append(
             html.headline(files[".png"], headline.caption, alt=labels, width=picture.shape[1])
         )
-    if summary_rows:
-        parts.append(html.section("Measured", table.to_html(summary_rows)))
-    drawing = curves_module.draw(curves)
-    if drawing:
-        parts.append(html.section("Losses", f"<div class='wide'>{drawing}</div>"))
-    parts += [html.section(grid.title, _cards(grid), grid.text) for grid in clip_grids]
-    parts.append(html.section("How this was made", html.definitions(facts)))
-    parts.append(html.section("Notes", html.paragraphs(notes)))
+    anchors = {f"part-{i}": section for i, section in enumerate(everything, start=1)}
+    if len(everything) > CONTENTS_FROM:
+        parts.append(html.contents({anchor: s.title for anchor, s in anchors.items()}))
+    for anchor, section in anchors.items():
+        content = "".join(map(_html, section.parts))
+        parts.append(html.section(section.title, content, section.text, anchor=anchor))
     files[".html"] = html.page(title, parts).encode()
-    files[".md"] = f"# {title}\n\n{table.to_markdown(summary_rows)}".encode()
+    files[".md"] = f"# {title}\n{''.join(map(_markdown, everything))}".encode()
     content = {
         "title": title,
-        "measured": table.to_json(summary_rows),
-        "facts": {name: str(value) for name, value in facts.items()},
+        **_json(everything),
+        "facts": {name: str(value) for name, value in (facts or {}).items()},
         "notes": list(notes),
     }
     files[".json"] = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
@@ -116,19 +153,69 @@ def write_report(
     return [path.with_suffix(suffix) for suffix in reversed(order) if suffix in files]
 
 
+def _html(part: Part) -> str:
+    match part:
+        case Table():
+            return html.titled(part.title, table.to_html(part), part.text)
+        case Figure():
+            return html.drawing(part.svg, part.caption)
+        case ClipGrid():
+            return html.titled(part.title, _cards(part), part.text)
+        case str():
+            return html.paragraphs([part])
+        case _:
+            return html.definitions(part)
+
+
+def _markdown(section: Section) -> str:
+    """The words and tables of a section; empty where it has only pictures."""
+    blocks = []
+    for part in section.parts:
+        match part:
+            case Table():
+                heading = [f"### {part.title}"] if part.title else []
+                blocks += [*heading, *filter(None, [part.text]), table.to_markdown(part).rstrip()]
+            case Figure() if part.caption:
+                blocks.append(f"*{part.caption}*")
+            case str():
+                blocks.append(part)
+            case Mapping():
+                blocks.append("\n".join(f"- {name}: {value}" for name, value in part.items()))
+    if not blocks:
+        return ""
+    return "".join(
+        f"\n{block}\n" for block in [f"## {section.title}", *filter(None, [section.text]), *blocks]
+    )
+
+
+def _json(sections: Sequence[Section]) -> dict[str, list[dict]]:
+    """The numbers of all tables, and of all figures that say theirs."""
+    measured, figures = [], []
+    for section in sections:
+        where = {"section": section.title}
+        for part in section.parts:
+            if isinstance(part, Table):
+                measured += [where | quantity for quantity in table.to_json(part)]
+            elif isinstance(part, Figure) and part.numbers:
+                figures.append(where | {"caption": part.caption, "panels": list(part.numbers)})
+    return {"measured": measured, "figures": figures}
+
+
 def _cards(grid: ClipGrid) -> str:
     """Every row of a grid as a card."""
     cards = []
+    largest = max(TILE, ROW // max(1, len(grid.labels)))
     for caption, clips in grid.rows:
         tiles = []
         for label, clip in zip(grid.labels, clips, strict=True):
             if clip is None:
                 continue
-            _, height, width, _ = clip.shape
+            shown = _at_most(clip, largest)
+            _, height, width, _ = shown.shape
             scale = max(1, TILE // max(height, width))
             tiles.append(
                 html.tile(
-                    gif_bytes(clip, grid.fps),
+                    gif_bytes(shown, grid.fps),
                     label,
                     alt=f"{label}: {caption}",
                     width=scale * width,
@@ -137,3 +224,15 @@ def _cards(grid: ClipGrid) -> str:
             )
         cards.append(html.card("".join(tiles), caption))
     return f"<div class='cards'>{''.join(cards)}</div>" if cards else ""
+
+
+def _at_most(
+    clip: UInt8[np.ndarray, "t h w 3"], size: int
+) -> UInt8[np.ndarray, "t height width 3"]:
+    """The clip, made smaller where its longer side has more than `size` pixels."""
+    height, width = clip.shape[1:3]
+    if max(height, width) <= size:
+        return clip
+    scale = size / max(height, width)
+    shape = (max(1, round(scale * width)), max(1, round(scale * height)))
+    return np.stack([cv2.resize(image, shape, interpolation=cv2.INTER_AREA) for image in clip])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import FrozenConfigDict
@@ -12,6 +13,7 @@ from ml_collections import FrozenConfigDict
 from videojam_jax import build
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import guidance, sampler
+from videojam_jax.diffusion.path import interpolate
 from videojam_jax.parallel.rules import batch_parts, batch_sharding, partitioned, replicated
 from videojam_jax.sample.clips import Clips, to_clips
 
@@ -31,43 +33,52 @@ def make_clips(config: FrozenConfigDict) -> Callable[[Any, Sequence[str], int], 
     return clips
 
 
-def compiled_sampler(config: FrozenConfigDict, mesh: Mesh) -> Callable:
-    """`run(params, seed, rows, text, text_mask, null_text, null_mask) -> (x, d)`, for a mesh.
+def compiled_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Callable:
+    """`run(params, seed, rows, text, text_mask, null_text, null_mask, *clean) -> (x, d)`.
 
-    Jitted. `seed` is a uint32 scalar, `rows` the number of each clip of the batch among all
-    that are asked for, int32 `[b]`, `text` and `text_mask` the encoded captions `[b, ...]`,
-    `null_text` and `null_mask` that of the empty caption. The latents are float32
+    Jitted, for a mesh. `seed` is a uint32 scalar, `rows` the number of each clip of the batch
+    among all that are asked for, int32 `[b]`, `text` and `text_mask` the encoded captions
+    `[b, ...]`, `null_text` and `null_mask` that of the empty caption. The latents are float32
     `[b, t, h, w, c]`, on every device whole; `d` is None for a base model.
+
+    With `start`, the first so many sampling steps are left out: clean latents `(x1, d1)`, of
+    the same shape (`x1` alone for a base model), are noised to where these would have led
+    (VideoJAM, arXiv 2502.02492, figure 8).
     """
     section = config.sample
     module = build.model(config, platform=mesh.devices.flat[0].platform)
     shape = build.latent_shape(config)
-    times = build.times(config)
+    times = build.times(config)[start:]
     rule = guidance.RULES[section.guidance](section.w_text, section.w_motion)
 
-    def run(params, seed, rows, text, text_mask, null_text, null_mask):
+    def run(params, seed, rows, text, text_mask, null_text, null_mask, *clean):
         segments = sampler.two_segments(
             lambda *args: module.apply({"params": params}, *args),
             rule,
-            section.steps,
-            min(section.inner_steps, section.steps),
+            section.steps - start,
+            max(min(section.inner_steps, section.steps) - start, 0),
             null_text,
             null_mask,
         )
-        x0, d0 = sampler.initial_noise(jax.random.key(seed), rows, shape, config.model.motion)
+        x, d = sampler.initial_noise(jax.random.key(seed), rows, shape, config.model.motion)
+        if start:
+            t = jnp.full(rows.shape, times[0], jnp.float32)
+            sigma_min = config.loss.sigma_min
+            x = interpolate(clean[0], x, t, sigma_min)
+            d = None if d is None else interpolate(clean[1], d, t, sigma_min)
         return sampler.sample(
-            segments, x0, d0, text, text_mask, times, sampler.SOLVERS[section.solver]
+            segments, x, d, text, text_mask, times, sampler.SOLVERS[section.solver]
         )
 
     return jax.jit(partitioned(mesh, run), out_shardings=replicated(mesh))
 
 
-def make_generate(config: FrozenConfigDict) -> Callable[..., Batches]:
-    """`generate(params, captions, seed, finished=())`: latents, a batch at a time, on the host.
+def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Batches]:
+    """`generate(params, captions, seed, finished=(), clean=())`: latents, a batch at a time.
 
     To be called alike by every process of a run, on whose mesh the parameters are. Each
     gets `(numbers, latents, motion_latents)` of every batch: the numbers of its captions,
-    and float32 `[n, t, h, w, c]`; `motion_latents` is None for a base model.
+    and on the host float32 `[n, t, h, w, c]`; `motion_latents` is None for a base model.
 
     Clip number i of a call starts from noise that is a function of `(seed, i)`
     alone, so a prompt's clip does not change with the prompts beside it, and a
@@ -75,31 +86,41 @@ def make_generate(config: FrozenConfigDict) -> Callable[..., Batches]:
     `config.sample.batch_size` clips, or as many more as divide over the devices that share
     a batch, which takes them no longer. Batches of which all numbers
     are among `finished` are left out; the others are what they would be with them.
+
+    With `start`, `clean` is the latents to begin from, as `compiled_sampler` says: one or
+    two arrays `[n, t, h, w, c]`, a row a caption.
     """
     text_model = build.text(config)
     null_text, null_mask = pad_text(text_model.encode([""]), config.text.max_length)
-    sampler_on = functools.cache(functools.partial(compiled_sampler, config))
+    sampler_on = functools.cache(functools.partial(compiled_sampler, config, start=start))
 
-    def generate(params, captions, seed, finished: Collection[int] = ()):
+    def generate(
+        params,
+        captions,
+        seed,
+        finished: Collection[int] = (),
+        clean: Sequence[np.ndarray] = (),
+    ):
         texts = text_model.encode(captions)
         mesh = jax.tree.leaves(params)[0].sharding.mesh
         run = sampler_on(mesh)
         size = sampler_batch(config, mesh)
         whole, rows_of = replicated(mesh), batch_sharding(mesh)
-        number = _placed(np.uint32(seed), whole)
-        null = _placed(null_text[0], whole), _placed(null_mask[0], whole)
-        for start in range(0, len(captions), size):
-            numbers = range(len(captions))[start : start + size]
+        number = placed(np.uint32(seed), whole)
+        null = placed(null_text[0], whole), placed(null_mask[0], whole)
+        for first in range(0, len(captions), size):
+            numbers = range(len(captions))[first : first + size]
             if set(numbers) <= set(finished):
                 continue
-            part = texts[start : start + size]
             # A short last batch is filled up, so that one program serves all.
-            filled = part + [part[-1]] * (size - len(part))
-            rows = np.arange(start, start + size, dtype=np.int32)
-            batch = (rows, *pad_text(filled, config.text.max_length))
-            x, d = run(params, number, *(_placed(each, rows_of) for each in batch), *null)
-            d = None if d is None else fetched(d)[: len(part)]
-            yield numbers, fetched(x)[: len(part)], d
+            filled = [min(row, numbers[-1]) for row in range(numbers[0], numbers[0] + size)]
+            rows = np.arange(numbers[0], numbers[0] + size, dtype=np.int32)
+            text = pad_text([texts[row] for row in filled], config.text.max_length)
+            batch = [placed(each, rows_of) for each in (rows, *text)]
+            latents = [placed(each[filled].astype(np.float32), rows_of) for each in clean]
+            x, d = run(params, number, *batch, *null, *latents)
+            d = None if d is None else fetched(d)[: len(numbers)]
+            yield numbers, fetched(x)[: len(numbers)], d
 
     return generate
 
@@ -110,7 +131,7 @@ def sampler_batch(config: FrozenConfigDict, mesh: Mesh) -> int:
     return -(-config.sample.batch_size // parts) * parts
 
 
-def _placed(value: np.ndarray | np.generic, sharding: NamedSharding) -> jax.Array:
+def placed(value: np.ndarray | np.generic, sharding: NamedSharding) -> jax.Array:
     """A value that every process holds, as a global array; they do not compare it."""
     with jax.transfer_guard_host_to_device("allow"):
         return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])

@@ -1,0 +1,51 @@
+"""The paper's Figure 3: does the loss notice that a clip's frames were permuted?
+
+    videojam evaluate --config configs/experiments/permutation.py:tiny
+    videojam evaluate --config configs/experiments/permutation.py:small --workdir OUT
+    videojam evaluate --config configs/experiments/permutation.py:paper --workdir OUT
+
+For base, control and VideoJAM, at times from noise to data: the loss on held-out clips, and on
+the same clips with their frames permuted, against two targets. Ends by naming
+OUT/permutation/report.html. Runs of the same workdir, as of ablation.py, are not trained again.
+
+tiny, small, paper, paper_30b: the runs of ablation.py's sizes. The paper's: 1,000 clips, which
+OUT/permutation/held_out_data holds prepared, at 100 times. Only tiny was run yet.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "tiny") -> ConfigDict:
+    size = {
+        "tiny": {
+            "experiment": {"name": "permutation", "times": 50},
+            "runs": runs("../quickstart.py"),
+            "held_out": {"source": {"seed": 1}},
+            "clips": 128,
+        },
+        "small": {
+            "experiment": {"name": "permutation"},
+            "runs": runs("../physics_minutes.py"),
+            "held_out": {"source": {"seed": 1}},
+            "seeds": (0, 1),
+            "clips": 512,
+        },
+        "paper": {
+            "experiment": {"name": "permutation"},
+            "runs": runs("../dit_4b.py", "../videojam_4b.py"),
+            "held_out": {"source": {"path": "held_out_clips"}},
+            "clips": 1_000,
+        },
+        "paper_30b": {
+            "experiment": {"name": "permutation"},
+            "runs": runs("../dit_30b.py", "../videojam_30b.py"),
+            "held_out": {"source": {"path": "held_out_clips"}},
+            "clips": 1_000,
+        },
+    }[arg]
+    return ConfigDict(size)
+
+
+def runs(base: str, videojam: str = "") -> dict:
+    joint = videojam or f"{base}:videojam"
+    return {"base": f"{base}:base", "control": f"{base}:control", "videojam": joint}
