@@ -38,6 +38,7 @@ setuptools.setup(
         "orbax-checkpoint>=0.11.20",
         "pillow>=11",
         "rich>=13.7",
+        "scipy>=1.13",
         "tensorboardX>=2.6.2",
         "tensorflow-datasets>=4.9.8",
     ],
@@ -57,6 +58,8 @@ setuptools.setup(
             "torch>=2.6",
             "transformers>=4.50",
         ],
+        # What the tests marked `browser` drive Chromium with, which is installed apart.
+        "browser": ["playwright>=1.50"],
         # Accelerators. CUDA 12 wheels also run under the drivers of CUDA 13;
         # `pip install "jax[cuda13]"` beside this package works as well.
         "tpu": ["jax[tpu]"],

@@ -92,3 +92,7 @@ def test_a_paired_difference_is_known_better_than_either_mean():
     paired = difference(other, one)
     assert paired.excludes(0.0) and paired.mean == pytest.approx(0.1, abs=0.05)
     assert paired.high - paired.low < 0.2 * (apart.high - apart.low)
+
+
+def test_an_interval_can_be_cut_to_what_is_possible():
+    assert Interval(0.99, 0.97, 1.01, 8).within(0, 1) == Interval(0.99, 0.97, 1.0, 8)

@@ -30,6 +30,12 @@ class Interval:
     high: float
     count: int
 
+    def within(self, low: float, high: float) -> "Interval":
+        """The same, but for what lies outside of a quantity's range."""
+        return dataclasses.replace(
+            self, low=float(np.clip(self.low, low, high)), high=float(np.clip(self.high, low, high))
+        )
+
     def excludes(self, value: float) -> bool:
         """Whether the interval is all above or all below a value."""
         return self.low > value or self.high < value

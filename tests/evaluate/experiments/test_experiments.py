@@ -120,6 +120,23 @@ def test_a_half_sampled_row_is_finished_and_comes_out_the_same(printed, workdir,
     assert (copy / measures).read_text() == (workdir / measures).read_text()
 
 
+def test_two_seeds_train_twice_and_are_in_one_interval(printed, workdir, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    status, said = run("ablation", copy, "--config.seeds=(0,1)",
+                       "--config.experiment.rows=('control','videojam')")  # fmt: skip
+    assert status == 0, said
+    assert "train videojam, seed 0: done" in said and "train videojam, seed 1\n" in said
+    report = json.loads((copy / "ablation" / "report.json").read_text())
+    score = next(q for q in report["measured"] if q["name"] == "motion score")
+    assert score["values"]["VideoJAM"]["count"] == 20
+    assert score["values"]["real clips"]["count"] == 10
+    assert "and 2 trainings" in (copy / "ablation" / "report.md").read_text()
+    videos = [store.first_clips(copy / "ablation" / f"seed_{seed}" / "videojam", 10).videos
+              for seed in (0, 1)]  # fmt: skip
+    assert (videos[0] != videos[1]).any()
+
+
 def test_prompts_of_a_file_are_sampled_without_real_clips(printed, workdir, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(workdir, copy)

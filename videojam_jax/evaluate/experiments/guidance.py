@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from videojam_jax.evaluate.experiments import measured, sampled, store
-from videojam_jax.evaluate.experiments.ablation import Found, gather
+from videojam_jax.evaluate.experiments.ablation import Found, gather, in_range
 from videojam_jax.evaluate.experiments.finding import LABELS, facts, run_curves, trust
 from videojam_jax.evaluate.experiments.sampled import Row
 from videojam_jax.evaluate.experiments.score import SCORE
@@ -78,8 +78,8 @@ def report(setting: Setting) -> list[Path]:
         Section(
             "Weights",
             "w1 pulls towards the text, w2 towards the model's own motion, in the first steps. "
-            "Means over clips and seeds.",
-            [draw(pair) for pair in _pairs(_maps(setting, found))],
+            "Means over clips and seeds; more is better where nothing else is said.",
+            [draw(three) for three in _triples(_maps(setting, found))],
         ),
         Section(
             "Steps with the motion's guidance",
@@ -109,7 +109,7 @@ def _maps(setting: Setting, found: dict[str, Found]) -> list[HeatMap]:
     section, rows = setting.config.experiment, weight_rows(setting)
     return [
         HeatMap(
-            measure.name,
+            f"{measure.name}{BETTER[measure.better]}",
             np.array([[mean_interval(found[r.name].values[name]).mean for r in l] for l in rows]),
             [f"{w:g}" for w in section.w_motion],
             [f"{w:g}" for w in section.w_text],
@@ -121,7 +121,7 @@ def _maps(setting: Setting, found: dict[str, Found]) -> list[HeatMap]:
     ]
 
 
-def _pairs(maps: list[HeatMap]) -> list[list[HeatMap]]:
+def _triples(maps: list[HeatMap]) -> list[list[HeatMap]]:
     return [maps[i : i + 3] for i in range(0, len(maps), 3)]
 
 
@@ -131,7 +131,7 @@ def _interval_table(setting: Setting, found: dict[str, Found]) -> Table:
         [
             Quantity(
                 measure.name,
-                {row.label: mean_interval(found[row.name].values[name])
+                {row.label: in_range(mean_interval(found[row.name].values[name]), measure)
                  for row in interval_rows(setting)},
                 measure.unit,
                 measure.meaning,
@@ -155,6 +155,7 @@ def _grid(setting: Setting) -> ClipGrid:
     return ClipGrid(f"{LABELS['videojam']}: “{caption}”", labels, lines, fps)
 
 
+BETTER = {1: "", 0: " (neither is better)", -1: " (less is better)"}
 TRUST = (
     "The best cell of a map is the best of many: its value is flattered by chance. Choose weights "
     "here and measure them on other clips (another config.held_out, another sample_seed)."

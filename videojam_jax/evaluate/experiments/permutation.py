@@ -218,8 +218,8 @@ def report(setting: Setting) -> list[Path]:
         Section(
             "Figure 3 of the paper",
             "The appearance loss of clips and of the same clips with their frames permuted, by "
-            "the time of the noised clip. Bands: 95 % of the mean. Where a model's two upper "
-            "curves lie on each other, it does not notice the order of frames.",
+            "the time of the noised clip. Bands: 95 % of the mean. Where “ordered” and “permuted, "
+            "its own velocity” lie on each other, a model does not notice the order of frames.",
             [*(draw(panels[i : i + 2]) for i in range(0, len(panels), 2)), draw([rise])],
         ),
         Section("By how much permutation raises the loss", parts=[_table(losses, times)]),

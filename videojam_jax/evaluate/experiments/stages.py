@@ -33,8 +33,8 @@ class Stage:
     make: Callable[[], bool | None]
 
 
-class Stopped(Exception):
-    """SIGTERM or Ctrl-C, outside of a training; see `stoppable`."""
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or Ctrl-C, outside of a training; see `stoppable`. No `except Exception` holds it."""
 
 
 def run_stages(stages: Sequence[Stage], tell: Callable[[str], None]) -> bool:

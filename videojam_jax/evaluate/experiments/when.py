@@ -103,7 +103,7 @@ def report(setting: Setting) -> list[Path]:
             {"motion": "Motion that came back", "pixels": "Pixels that came back"}[name],
             [_line(setting, kind, found, name) for kind in setting.kinds],
             x_label="sampling step that the clip is noised to",
-            y_limits=(0.0, 1.0),
+            y_limits=(0.0, 1.0) if name == "motion" else None,
         )
         for name in KEPT
     ]
@@ -144,7 +144,7 @@ def _line(setting: Setting, kind: str, found, name: str) -> Line:
 def _table(setting: Setting, found) -> Table:
     quantities = []
     for name, meaning in KEPT.items():
-        for start in sorted({row.start for row in rows(setting)}):
+        for i, start in enumerate(sorted({row.start for row in rows(setting)})):
             values = {
                 row.label: mean_interval(found[row.name][name])
                 for row in rows(setting)
@@ -152,7 +152,7 @@ def _table(setting: Setting, found) -> Table:
             }
             config = setting.run_config("videojam", setting.config.seeds[0])
             where = f"from step {start} of {config.sample.steps}, t = {_time(config, start)}"
-            quantities.append(Quantity(f"{name}, {where}", values, "%", meaning))
+            quantities.append(Quantity(f"{name}, {where}", values, "%", "" if i else meaning))
     return Table("", quantities)
 
 

@@ -26,8 +26,8 @@ def camera_speed(
       background: the pixels that show neither a body nor its edge.
 
     Returns:
-      Zero where the camera stands, and None where the background is too plain to tell, or is hardly seen, or there is but
-      one frame.
+      Zero where the camera stands, and None where the background is too plain to tell, or
+      is hardly seen, or there is but one frame.
     """
     frames, height, width, _ = video.shape
     lag = min(LAG, frames - 1)

@@ -20,7 +20,7 @@ from scipy.special import ellipj, ellipk
 from videojam_jax.evaluate.metrics.prompt import Prompt
 
 # How much finer each grid is than the one before, and how many there are: to a hundredth.
-FINER, ROUNDS = 0.7, 14
+FINER, ROUNDS = 0.75, 18
 STARTS = 6  # places on the first grid, the best ones, around which the finer ones lie
 SWINGS = np.radians([8, 18, 28, 38, 48, 58, 70])  # amplitudes to begin with
 GAINS = np.array([0.3, 0.5, 0.65, 0.8, 0.9, 1.0, 1.12, 1.25, 1.4, 1.6])  # restitutions

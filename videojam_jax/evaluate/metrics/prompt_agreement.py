@@ -37,9 +37,10 @@ def prompt_agreement(tracked: Tracked, prompt: Prompt) -> float:
     - the camera's pan, or that it stands: by at least 5 % of the side. Left out where the
       background is too plain to show it.
 
-    From 0 to 1; 1 is ideal, and a clip without a body has 0. It sees vanish, freeze (what
-    stands does not move) and reverse ("falls", "to the left", "down a slope", the pan). It
-    is blind to jitter.
+    From 0 to 1; 1 is ideal, and a clip without a body has 0. It sees reverse ("falls", "to
+    the left", "down a slope", the pan), shuffle and freeze (what stands does not do it), and
+    of vanish and deform only what is strong: bodies that are there in less than half of the
+    frames, shapes that are others. It is blind to jitter.
     """
     if not tracked.bodies:
         return 0.0

@@ -90,7 +90,8 @@ def trajectory_error(tracked: Tracked, prompt: Prompt, fits: Sequence[Fit]) -> f
     names and the clip lacks has 1. Mean over the bodies.
 
     From 0, the ideal, to 1. It sees shuffle, jitter, vanish, teleport and freeze. It is
-    blind to deform, and to reverse but for bounces: the other laws hold backwards too.
+    blind to reverse but for bounces, since the other laws hold backwards too, and nearly
+    blind to deform (0.04 at full strength).
     """
     errors = []
     for body, fit in zip(tracked.bodies, fits, strict=True):
