@@ -329,7 +329,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     sub.add_argument("--name-a", metavar="NAME", help="in the table; raters never see it")
     sub.add_argument("--name-b", metavar="NAME")
     sub.add_argument("--host", default="127.0.0.1", help="to listen at; default: %(default)s")
-    sub.add_argument("--port", type=int, default=8000, help="0: any; default: %(default)s")
+    sub.add_argument("--port", type=int, default=8765, help="0: any; default: %(default)s")
     sub.add_argument("--seed", type=int, default=0, help="of sides and order")
     sub.add_argument("--table", action="store_true", help="print what came of the votes")
     sub.add_argument("--json", metavar="FILE", help="with --table: write it there too")

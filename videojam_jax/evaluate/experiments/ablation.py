@@ -275,7 +275,7 @@ def _distances(found: Mapping[str, Found], real: Mapping[str, Found]) -> list[Ta
             **values,
         }
         quantities.append(
-            Quantity(f"Fréchet distance, {name}", values, meaning=feature.meaning)
+            Quantity(f"Fréchet distance, {feature.name}", values, meaning=feature.meaning)
         )
     return [
         Table(

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def load(path: Path) -> Clips:
                 arrays["flow_rgbs"] if motion else None,
                 arrays["flows"].astype(np.float32) if motion else None,
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: cannot be read as sampled clips ({error}); delete it and run again"
         ) from error

@@ -1,4 +1,10 @@
-"""Is what a clip shows possible? All measures of its bodies, from pixels and caption alone."""
+"""Is what a clip shows possible? All measures of its bodies, from pixels and caption alone.
+
+Bodies have to be large enough to be told from noise. Of true clips, means of 60 are within
+2 % of the ideal for frames of 48 x 48 and more with up to three bodies, for 32 x 32 with one,
+and for 16 x 16 with one disc or square; rings are too thin at 16 x 16, and of three bodies at
+32 x 32 one clip in six holds one that is lost.
+"""
 
 import math
 from collections.abc import Mapping
