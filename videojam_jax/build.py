@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from videojam_jax.data.clip import Clip, ClipSpec
+from videojam_jax.data.prepare import prepare as prepare_clips
 from videojam_jax.data.sources import Folder, Simulated, Tfds
 from videojam_jax.diffusion import schedule
 from videojam_jax.diffusion.loss import LossOptions
@@ -90,6 +91,30 @@ def preparation(config: FrozenConfigDict) -> dict:
     if config.clip.crop == "random":
         shaping["seed"] = config.seed
     return {"config": _jsonable(shaping | {"text": text})}
+
+
+def prepare(
+    config: FrozenConfigDict,
+    clips,
+    out: Path,
+    report: Callable[[int, int, int], None],
+    process_index: int = 0,
+    process_count: int = 1,
+) -> dict | None:
+    """`data.prepare.prepare` as the config says; `clips` is its `source`."""
+    return prepare_clips(
+        clips,
+        flow=flow_estimator(config),
+        autoencoder=autoencoder(config),
+        text=text(config),
+        out=out,
+        settings=preparation(config),
+        sigma=config.motion.sigma,
+        **config.prepare.to_dict(),
+        process_index=process_index,
+        process_count=process_count,
+        report=report,
+    )
 
 
 def latent_shape(config: FrozenConfigDict) -> tuple[int, int, int, int]:

@@ -44,7 +44,6 @@ def main(argv: list[str] | None = None) -> int:
 def prepare(arguments, overrides) -> None:
     """A source's clips to shards of latents, motion latents and text."""
     from videojam_jax import build
-    from videojam_jax.data.prepare import prepare as run
     from videojam_jax.train.logging import progress
 
     config = _config(arguments, overrides)
@@ -59,19 +58,8 @@ def prepare(arguments, overrides) -> None:
         tell(done)
 
     with progress(len(source), 0, "clips") as tell:
-        manifest = run(
-            source,
-            flow=build.flow_estimator(config),
-            autoencoder=build.autoencoder(config),
-            text=build.text(config),
-            out=workdir,
-            settings=build.preparation(config),
-            sigma=config.motion.sigma,
-            **config.prepare.to_dict(),
-            process_index=launch.process,
-            process_count=launch.processes,
-            report=count,
-        )
+        place = launch.process, launch.processes
+        manifest = build.prepare(config, source, workdir, count, *place)
     if manifest is None:
         print(f"{workdir}: {_left_to_others(workdir, launch.processes)}")
         return

@@ -12,6 +12,9 @@ import tiny_run
 
 from videojam_jax.evaluate.experiments import store
 
+# Each starts JAX several times over, which the default run has no time for.
+pytestmark = pytest.mark.multiprocess
+
 ONE_DEVICE = [word for word in tiny_run.TINY_EXPERIMENT if "mesh" not in word]
 # Few rows, a batch of two clips each, and sampling that takes a while.
 ABLATION = ["--config.experiment.rows=('base','videojam')", "--config.clips=8"]
@@ -54,7 +57,8 @@ def test_a_signal_in_training_and_one_in_measuring_end_with_75_and_the_rest_is_d
 
     status, said = finish(start("permutation", tmp_path, *words))
     assert status == 0, said
-    assert "train videojam, seed 0: done" in said and (tmp_path / "permutation/report.html").exists()
+    assert "train videojam, seed 0: done" in said
+    assert (tmp_path / "permutation" / "report.html").exists()
 
 
 def test_a_killed_experiment_goes_on_and_ends_as_one_that_was_left_alone(tmp_path):
@@ -78,7 +82,6 @@ def test_a_killed_experiment_goes_on_and_ends_as_one_that_was_left_alone(tmp_pat
     assert reports[0]["measured"] == reports[1]["measured"]
 
 
-@pytest.mark.multiprocess
 def test_two_processes_do_one_experiment_together(tmp_path):
     for name, words in (("ablation", ABLATION), ("permutation", ["--config.experiment.times=4"])):
         processes = tiny_run.start_together(2, command(name, tmp_path / "two", *words))

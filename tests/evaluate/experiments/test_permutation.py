@@ -16,7 +16,8 @@ B, T, SHAPE = 3, 5, (3, 5, 4, 4, 2)
 
 @pytest.fixture(scope="module")
 def clips():
-    x1, d1, x0, d0 = (jax.random.normal(key, SHAPE) for key in jax.random.split(jax.random.key(0), 4))
+    keys = jax.random.split(jax.random.key(0), 4)
+    x1, d1, x0, d0 = (jax.random.normal(key, SHAPE) for key in keys)
     order = jnp.asarray(orders(0, B, T))
     return {"x1": x1, "d1": d1, "order": order, "text": jnp.zeros((B, 1), jnp.int32),
             "text_mask": jnp.ones((B, 1), bool), "t": jnp.array([0.1, 0.5, 0.9]),

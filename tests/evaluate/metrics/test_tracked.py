@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from videojam_jax.data.simulate import Options, simulate
-from videojam_jax.evaluate.metrics.prompt_agreement import shape_of
 from videojam_jax.evaluate.metrics.permanence import body_permanence
+from videojam_jax.evaluate.metrics.prompt_agreement import shape_of
 from videojam_jax.evaluate.metrics.tracked import track_bodies
 
 RED, BLUE, GREY = (230, 25, 25), (30, 70, 240), (100, 100, 100)

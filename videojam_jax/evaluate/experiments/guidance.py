@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from videojam_jax.evaluate.experiments import measured, sampled, store
-from videojam_jax.evaluate.experiments.ablation import Found, gather, in_range
 from videojam_jax.evaluate.experiments.finding import LABELS, facts, run_curves, trust
+from videojam_jax.evaluate.experiments.measured import Found, gather, in_range
 from videojam_jax.evaluate.experiments.sampled import Row
 from videojam_jax.evaluate.experiments.score import SCORE
 from videojam_jax.evaluate.experiments.setting import Setting
-from videojam_jax.evaluate.experiments.stages import Stage, training_stages
+from videojam_jax.evaluate.experiments.stages import Stage
 from videojam_jax.evaluate.figures import HeatMap, draw
 from videojam_jax.evaluate.report import ClipGrid, Section, write_report
 from videojam_jax.evaluate.statistics import mean_interval
@@ -51,16 +51,7 @@ def _all_rows(setting: Setting) -> list[Row]:
 
 
 def stages(setting: Setting) -> list[Stage]:
-    params_of = sampled.latest_params(setting)
-    parts = training_stages(setting)
-    if sampled.has_real(setting):
-        parts += [sampled.held_out_stage(setting), sampled.real_stage(setting)]
-        parts += measured.real_stages(setting)
-    for seed in setting.config.seeds:
-        for row in _all_rows(setting):
-            parts.append(sampled.row_stage(setting, row, seed, params_of))
-            parts.append(measured.row_stage(setting, row, seed))
-    return parts
+    return measured.stages(setting, _all_rows(setting))
 
 
 def report(setting: Setting) -> list[Path]:

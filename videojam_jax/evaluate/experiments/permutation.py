@@ -241,6 +241,11 @@ WORDS = {
 }
 
 
+MEANING = (
+    "by what share of its loss in order a clip's appearance loss rises when its frames are permuted"
+)
+
+
 def _line(words: str, times: np.ndarray, losses: Float[np.ndarray, "seeds clips times"]) -> Line:
     found = [mean_interval(losses[:, :, k]) for k in range(len(times))]
     return Line(words, times, *([getattr(one, end) for one in found]
@@ -276,7 +281,7 @@ def _table(losses, times) -> Table:
                     f"{WORDS[question]}, {words}",
                     {LABELS[n]: mean_interval(rise) for n, rise in rises.items()},
                     unit="%",
-                    meaning="rise of a clip's appearance loss, of its loss in order",
+                    meaning="" if quantities else MEANING,
                 )
             )
             if "control" in losses:

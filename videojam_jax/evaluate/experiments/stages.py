@@ -10,12 +10,12 @@ import jax
 
 from videojam_jax import build, configuration
 from videojam_jax.data import loader, manifest
-from videojam_jax.data.prepare import prepare
 from videojam_jax.errors import UserError
 from videojam_jax.evaluate.experiments.setting import Setting
 from videojam_jax.parallel import distributed
 from videojam_jax.train import checkpoint
 from videojam_jax.train.logging import progress
+from videojam_jax.train.loop import train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,19 +82,7 @@ def data_stage(name: str, config, folder: Path) -> Stage:
 def _prepare(config, folder: Path, process: int, processes: int) -> None:
     source = build.source(config)
     with progress(len(source), 0, "clips") as tell:
-        prepare(
-            source,
-            flow=build.flow_estimator(config),
-            autoencoder=build.autoencoder(config),
-            text=build.text(config),
-            out=folder,
-            settings=build.preparation(config),
-            sigma=config.motion.sigma,
-            **config.prepare.to_dict(),
-            process_index=process,
-            process_count=processes,
-            report=lambda done, total, aside: tell(done),
-        )
+        build.prepare(config, source, folder, lambda done, *_: tell(done), process, processes)
 
 
 def training_stages(setting: Setting) -> list[Stage]:
@@ -117,8 +105,6 @@ def _training(setting: Setting, kind: str, seed: int) -> Stage:
         return whole is not None and int(whole.name) >= config.train.steps
 
     def make() -> bool:
-        from videojam_jax.train.loop import train
-
         if distributed.leader():
             folder.mkdir(parents=True, exist_ok=True)
         distributed.barrier(f"{folder} is there")

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float64, UInt8
 
 from videojam_jax.evaluate.metrics.flow import measured_flow
 from videojam_jax.evaluate.metrics.velocity import speed

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8
 
-from videojam_jax.evaluate.metrics.prompt_agreement import prompt_agreement
 from videojam_jax.evaluate.metrics.conservation import contact_error, velocity_jumps
 from videojam_jax.evaluate.metrics.constancy import shape_constancy, size_constancy
 from videojam_jax.evaluate.metrics.measure import Measure
 from videojam_jax.evaluate.metrics.permanence import body_permanence
 from videojam_jax.evaluate.metrics.prompt import parse
+from videojam_jax.evaluate.metrics.prompt_agreement import prompt_agreement
 from videojam_jax.evaluate.metrics.tracked import track_bodies
 from videojam_jax.evaluate.metrics.trajectory import fit_bodies, moves, trajectory_error
 
