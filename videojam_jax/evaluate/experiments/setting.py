@@ -8,6 +8,8 @@ Experiments of one workdir share its runs.
 """
 
 import dataclasses
+import functools
+import json
 from pathlib import Path
 
 from ml_collections import FrozenConfigDict
@@ -52,14 +54,14 @@ class Setting:
         """The config that a run is trained with, or was, and is sampled with."""
         path, changes = self.config.runs[kind], self.config.change.to_dict()
         if self.is_given(kind):
-            return configuration.load_resolved(Path(path) / "config.json", changes=changes)
+            return _loaded(str(Path(path) / "config.json"), json.dumps(changes))
         base = self.run_folder("base", seed) if self.is_given("base") else "../base"
         train = {
             **changes.get("train", {}),
             "dataset": "../../data",
             "init_from": "" if kind == "base" else str(base),
         }
-        return configuration.load(path, changes={**changes, "seed": seed, "train": train})
+        return _loaded(path, json.dumps({**changes, "seed": seed, "train": train}))
 
     def check(self) -> None:
         """Before anything is started: do the runs fit each other, and what is there already?
@@ -109,6 +111,14 @@ class Setting:
             tree["prepare"]["clips_per_shard"], self.config.clips
         )
         return configuration.resolve(tree)
+
+
+@functools.cache
+def _loaded(path: str, changes: str) -> FrozenConfigDict:
+    """A run's config, read once: who edits the file while an experiment runs does not mix two."""
+    if path.endswith(".json"):
+        return configuration.load_resolved(Path(path), changes=json.loads(changes))
+    return configuration.load(path, changes=json.loads(changes))
 
 
 # What a training is made of; the rest of a config may change while it lasts, or after it.
