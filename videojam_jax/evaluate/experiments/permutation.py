@@ -28,8 +28,8 @@ from videojam_jax.evaluate.report import Section, write_report
 from videojam_jax.evaluate.statistics import difference, mean_interval
 from videojam_jax.evaluate.table import Quantity, Table
 from videojam_jax.parallel import distributed
-from videojam_jax.parallel.rules import batch_parts, batch_sharding, partitioned, replicated
-from videojam_jax.sample.generate import fetched, placed
+from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
+from videojam_jax.sample.generate import fetched, placed, sampler_batch
 from videojam_jax.train.logging import progress
 
 # What is asked of a model, and which velocity it should have answered with.
@@ -165,8 +165,7 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
     run = jax.jit(partitioned(mesh, losses), out_shardings=replicated(mesh))
     found = sampled.records(setting)
     permutations = orders(setting.config.sample_seed, len(found), shape[0])
-    parts = batch_parts(mesh)
-    size = -(-config.sample.batch_size // parts) * parts
+    size = sampler_batch(config, mesh)
     whole, rows_of = replicated(mesh), batch_sharding(mesh)
     results = []
     with progress(len(found), 0, "clips") as tell:
