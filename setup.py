@@ -32,15 +32,18 @@ setuptools.setup(
         "jaxtyping>=0.3",
         "matplotlib>=3.9",
         "ml_collections>=1.0",
+        "ml_dtypes>=0.5",
         "numpy>=2.0",
         "opencv-python-headless>=4.11",
         "optax>=0.2.5",
         "orbax-checkpoint>=0.11.20",
         "pillow>=11",
         "rich>=13.7",
+        "safetensors>=0.6",
         "scipy>=1.13",
         "tensorboardX>=2.6.2",
         "tensorflow-datasets>=4.9.8",
+        "tokenizers>=0.21",
     ],
     extras_require={
         # What launch/test.sh needs.
@@ -54,7 +57,8 @@ setuptools.setup(
         # Independent implementations that the oracle tests compare with.
         "oracle": [
             "diffusers>=0.35",
-            "safetensors>=0.5",
+            "protobuf>=4",
+            "sentencepiece>=0.2",
             "torch>=2.6",
             "transformers>=4.50",
         ],

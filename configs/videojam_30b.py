@@ -6,8 +6,14 @@
 arXiv 2502.02492 fine-tunes Movie Gen's 30B transformer (arXiv 2410.13720): 48 blocks
 of width 6144, SwiGLU 16384, 48 heads, on clips of 128 frames of 256 x 256 at
 24 fps. The temporal autoencoder makes latents of 16 x 32 x 32 x 16, patches of
-1 x 2 x 2 make 4,096 tokens. Latents and text embeddings are read from prepared
-records (`autoencoder.name = "precomputed"`).
+1 x 2 x 2 make 4,096 tokens.
+
+Training reads latents and text embeddings from prepared records. Preparing and sampling need
+the frozen models as well: `--config.autoencoder.weights=RUNS/tae` (`configs/tae.py`),
+`--config.text.weights="('UL2','ByT5','MetaCLIP')"` and, to prepare, optical flow:
+`--config.motion.flow=raft --config.motion.raft.weights=raft_large.pth`. Movie Gen conditions on
+these three encoders; which sizes of two of them, and how many tokens, is not told: the widths
+are UL2's, ByT5-base's and that of a ViT-bigG's text tower, the lengths ours.
 
 Trained with a fixed learning rate of 5e-6 on about 3 million clips, text dropped in
 30 % and motion in 20 % of the samples, t ~ logit-normal(0, 1).
@@ -24,8 +30,13 @@ def get_config() -> ConfigDict:
             "clip": {"frames": 128, "height": 256, "width": 256, "fps": 24.0},
             "source": {"name": "folder", "path": "clips"},
             "motion": {"sigma": 0.15},
-            "autoencoder": {"name": "precomputed", "compression": (8, 8, 8), "channels": 16},
-            "text": {"name": "precomputed", "max_length": 512, "width": 4096},
+            "autoencoder": {"name": "tae", "compression": (8, 8, 8), "channels": 16},
+            # UL2, ByT5 and MetaCLIP.
+            "text": {
+                "name": "pretrained",
+                "max_lengths": (256, 128, 128),
+                "widths": (4096, 1536, 1280),
+            },
             "model": {
                 "motion": True,
                 "patch": (1, 2, 2),

@@ -25,6 +25,10 @@ def load(*overrides: str):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_is_right(path):
     config = configuration.load(str(path))
+    if configuration.is_autoencoder(config):
+        build.autoencoder_init(config)
+        assert "videojam train" in path.read_text()
+        return
     build.latent_shape(config)
     build.times(config)
     assert config.model.motion == (not path.stem.startswith("dit"))

@@ -24,13 +24,16 @@ ARROWS = {
     "models": set(),
     "motion": {"models"},
     "data": {"files", "motion", "models"},
-    "build": BOTTOM | {"schema", "configuration", "motion", "data"},
+    # Reads public weights, which `prepare` and `sample` need; so it is no job beside them.
+    "convert": {"files", "models"},
+    "frozen": {"parallel", "models", "motion", "convert"},
+    "build": BOTTOM | {"schema", "configuration", "motion", "data", "frozen"},
 }
 # From here on each layer may import all that are listed before it.
 for name in ("sample", "train", "evaluate"):
     ARROWS[name] = set(ARROWS)
 BELOW_JOBS = set(ARROWS)
-for job in ("bench", "plan", "convert"):
+for job in ("bench", "plan"):
     ARROWS[job] = BELOW_JOBS
 ARROWS["cli"] = set(ARROWS)
 

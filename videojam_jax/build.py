@@ -1,5 +1,6 @@
 """From a config's sections to the objects they describe."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,23 +11,28 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
+from videojam_jax import frozen
 from videojam_jax.data.clip import Clip, ClipSpec
+from videojam_jax.data.encode import Rates
 from videojam_jax.data.prepare import prepare as prepare_clips
 from videojam_jax.data.sources import Folder, Simulated, Tfds
 from videojam_jax.diffusion import schedule
 from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.errors import UserError
 from videojam_jax.models.attention import for_platform
-from videojam_jax.models.autoencoders.pixels import Pixels
-from videojam_jax.models.autoencoders.precomputed import Precomputed
+from videojam_jax.models.autoencoders import reconstruction
+from videojam_jax.models.autoencoders.discriminator import PatchDiscriminator
+from videojam_jax.models.autoencoders.tae import TaeNet
 from videojam_jax.models.joint import VideoModel
-from videojam_jax.models.text.bytes import ByteEncoder, ByteText
-from videojam_jax.models.text.precomputed import PrecomputedText
+from videojam_jax.models.text.bytes import ByteEncoder
 from videojam_jax.models.trunks.movie_gen import MovieGenTrunk
 from videojam_jax.motion import estimators
 from videojam_jax.parallel.mesh import check_model, make_mesh
 
 TRUNKS = {"movie_gen": MovieGenTrunk}
+
+# Keys of the frozen models that say where they are and how they run, not what they are.
+_RUNNING = ("weights", "dtype", "tile", "overlap", "chunk", "batch_size")
 
 
 def clip_spec(config: FrozenConfigDict) -> ClipSpec:
@@ -52,8 +58,10 @@ def source(config: FrozenConfigDict):
     return Tfds(section.dataset, spec, data_dir=section.data_dir or None)
 
 
-def flow_estimator(config: FrozenConfigDict) -> Callable[[Clip], np.ndarray]:
-    """A clip's flow, float32 `[t - 1, h, w, 2]`."""
+def flow_estimator(config: FrozenConfigDict) -> Callable[[Clip], np.ndarray] | None:
+    """A clip's flow, float32 `[t - 1, h, w, 2]`, on the CPU; None where devices estimate it."""
+    if config.motion.flow == "raft":
+        return None
     if config.motion.flow == "dis":
         preset = config.motion.dis_preset
         return lambda clip: estimators.dis(clip.video, preset)
@@ -69,25 +77,25 @@ def flow_estimator(config: FrozenConfigDict) -> Callable[[Clip], np.ndarray]:
     return exact
 
 
-def autoencoder(config: FrozenConfigDict) -> Pixels | Precomputed:
-    section = config.autoencoder
-    if section.name == "pixels":
-        return Pixels(section.patch, section.shift, section.scale)
-    return Precomputed(section.compression, section.channels)
-
-
-def text(config: FrozenConfigDict) -> ByteText | PrecomputedText:
-    section = config.text
-    if section.name == "bytes":
-        return ByteText(section.max_length)
-    return PrecomputedText(section.width, section.max_length)
-
-
 def preparation(config: FrozenConfigDict) -> dict:
-    """What shapes prepared clips, beside the source itself: a change asks for a new folder."""
+    """What shapes prepared clips, beside the source itself: a change asks for a new folder.
+
+    Where weights lie does not shape them; what they are is told by `frozen.fingerprints`.
+    """
     tree = config.to_dict()
-    text = {key: tree["text"][key] for key in ("name", "max_length")}
-    shaping = {"clip": tree["clip"], "motion": tree["motion"], "autoencoder": tree["autoencoder"]}
+    motion, autoencoder, text = (dict(tree[name]) for name in ("motion", "autoencoder", "text"))
+    raft = dict(motion.pop("raft"))
+    if motion["flow"] == "raft":
+        motion["raft"] = raft
+        for key in ("weights", "pairs", "correlation"):
+            del raft[key]
+    for section in (autoencoder, text):
+        section.pop("weights", None)
+    autoencoder.pop("chunk", None)  # of memory alone
+    keys = {"bytes": ("name", "max_length"), "precomputed": ("name", "max_length")}
+    keys = keys.get(text["name"], ("name", "max_lengths", "widths", "dtype"))
+    text = {key: text[key] for key in keys}
+    shaping = {"clip": tree["clip"], "motion": motion, "autoencoder": autoencoder}
     if config.clip.crop == "random":
         shaping["seed"] = config.seed
     return {"config": _jsonable(shaping | {"text": text})}
@@ -100,27 +108,33 @@ def prepare(
     report: Callable[[int, int, int], None],
     process_index: int = 0,
     process_count: int = 1,
+    tell_rates: Callable[[Rates], None] = lambda rates: None,
 ) -> dict | None:
     """`data.prepare.prepare` as the config says; `clips` is its `source`."""
+    encoder, device_flow = frozen.autoencoder(config), frozen.device_flow(config)
+    words = frozen.text(config)
+    weights = frozen.fingerprints(encoder, device_flow, words)
     return prepare_clips(
         clips,
         flow=flow_estimator(config),
-        autoencoder=autoencoder(config),
-        text=text(config),
+        autoencoder=encoder,
+        text=words,
         out=out,
-        settings=preparation(config),
+        settings=preparation(config) | ({"weights": weights} if weights else {}),
         sigma=config.motion.sigma,
         **config.prepare.to_dict(),
         process_index=process_index,
         process_count=process_count,
         report=report,
+        device_flow=device_flow,
+        tell_rates=tell_rates,
     )
 
 
 def latent_shape(config: FrozenConfigDict) -> tuple[int, int, int, int]:
     """`(t, h, w, c)` of one clip's latent; UserError if it does not divide into patches."""
     clip = config.clip
-    shape = autoencoder(config).latent_shape((clip.frames, clip.height, clip.width, 3))
+    shape = frozen.without_weights(config).latent_shape((clip.frames, clip.height, clip.width, 3))
     if any(size % patch for size, patch in zip(shape, config.model.patch, strict=False)):
         raise UserError(
             f"a latent of {shape[0]} x {shape[1]} x {shape[2]} (from clips of {clip.frames} x "
@@ -128,6 +142,17 @@ def latent_shape(config: FrozenConfigDict) -> tuple[int, int, int, int]:
             f"{config.model.patch}"
         )
     return shape
+
+
+def text_lengths(config: FrozenConfigDict) -> tuple[int, ...]:
+    """The most tokens of a text, of each of its encoders."""
+    text = config.text
+    return text.max_lengths if text.name == "pretrained" else (text.max_length,)
+
+
+def text_widths(config: FrozenConfigDict) -> tuple[int, ...]:
+    """The width of an embedding, of each of its encoders."""
+    return config.text.widths if config.text.name == "pretrained" else (config.text.width,)
 
 
 def model(config: FrozenConfigDict, platform: str = "cpu") -> VideoModel:
@@ -158,7 +183,18 @@ def model(config: FrozenConfigDict, platform: str = "cpu") -> VideoModel:
             config.text.max_length,
             dtype=dtype,
         )
-    return VideoModel(trunk, channels, section.motion, section.patch, encoder, dtype)
+    several = len(text_lengths(config)) > 1
+    return VideoModel(
+        trunk,
+        channels,
+        section.motion,
+        section.patch,
+        encoder,
+        dtype,
+        text_parts=(
+            tuple(zip(text_lengths(config), text_widths(config), strict=True)) if several else ()
+        ),
+    )
 
 
 def mesh(config: FrozenConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -181,11 +217,11 @@ def init(config: FrozenConfigDict) -> Callable[[jax.Array], dict]:
 
     def example_inputs():
         latent = jnp.zeros((1, *shape))
-        mask = jnp.ones((1, config.text.max_length), bool)
+        mask = jnp.ones((1, sum(text_lengths(config))), bool)
         if config.text.name == "bytes":
             tokens = jnp.zeros(mask.shape, jnp.int32)
         else:
-            tokens = jnp.zeros((*mask.shape, config.text.width))
+            tokens = jnp.zeros((*mask.shape, max(text_widths(config))))
         return latent, latent if config.model.motion else None, jnp.zeros((1,)), tokens, mask
 
     return lambda key: module.init(key, *example_inputs())["params"]
@@ -196,8 +232,67 @@ def architecture(config: FrozenConfigDict) -> dict:
     tree = config.to_dict()
     model = {key: tree["model"][key] for key in ("motion", "patch", "trunk")}
     clip = {key: tree["clip"][key] for key in ("frames", "height", "width")}
-    return _jsonable(
-        {"model": model, "autoencoder": tree["autoencoder"], "text": tree["text"], "clip": clip}
+    # Where weights lie, and how they are run, may change from run to run.
+    text = {key: v for key, v in tree["text"].items() if key not in _RUNNING}
+    autoencoder = {key: v for key, v in tree["autoencoder"].items() if key not in _RUNNING}
+    return _jsonable({"model": model, "autoencoder": autoencoder, "text": text, "clip": clip})
+
+
+def held_out(config: FrozenConfigDict, clips: int) -> range:
+    """The clips that an autoencoder is not trained on: the last of its source.
+
+    UserError when none is left to train on.
+    """
+    kept = config.reconstruction.held_out
+    if clips <= kept:
+        raise UserError(
+            f"the source has {clips} clips, of which config.reconstruction.held_out = {kept} are "
+            "kept from training: give it more clips, or keep fewer"
+        )
+    return range(clips - kept, clips)
+
+
+def autoencoder_net(config: FrozenConfigDict) -> TaeNet:
+    """The temporal autoencoder that is trained."""
+    options = config.tae.to_dict()
+    return TaeNet(**options | {"dtype": jnp.dtype(options["dtype"])})
+
+
+def discriminator(config: FrozenConfigDict) -> PatchDiscriminator | None:
+    """The critic of its training; None where it has no weight."""
+    section = config.reconstruction
+    if not section.adversarial:
+        return None
+    return PatchDiscriminator(section.discriminator_width, dtype=jnp.dtype(config.tae.dtype))
+
+
+def autoencoder_init(config: FrozenConfigDict) -> Callable[[jax.Array], dict]:
+    """`init(key) -> params` of the autoencoder and, where there is one, its discriminator."""
+    net, critic, clip = autoencoder_net(config), discriminator(config), config.clip
+    frozen.tae_shape(config.tae).latent_shape((clip.frames, clip.height, clip.width, 3))
+
+    def init(key):
+        video = jnp.zeros((1, config.tae.compression[0], clip.height, clip.width, 3))
+        params = {"autoencoder": net.init(key, video)["params"]}
+        if critic is not None:
+            params["discriminator"] = critic.init(jax.random.fold_in(key, 1), video)["params"]
+        return params
+
+    return init
+
+
+def autoencoder_architecture(config: FrozenConfigDict) -> dict:
+    """What fixes the shapes of a temporal autoencoder's parameters."""
+    tae = {key: v for key, v in config.tae.to_dict().items() if key not in ("dtype", "remat")}
+    section = config.reconstruction
+    width = section.discriminator_width if section.adversarial else 0
+    return _jsonable({"tae": tae, "discriminator": width})
+
+
+def reconstruction_options(config: FrozenConfigDict) -> reconstruction.Options:
+    names = {field.name for field in dataclasses.fields(reconstruction.Options)}
+    return reconstruction.Options(
+        **{key: v for key, v in config.reconstruction.to_dict().items() if key in names}
     )
 
 

@@ -51,15 +51,33 @@ def prepare(arguments, overrides) -> None:
     # Each process fills shards of its own: the loss of one must not end the others.
     launch = _start(arguments, workdir, join=False)
     source = build.source(config)
-    calls = []
+    if arguments.preview:
+        from videojam_jax.evaluate.preview import preview
+
+        for path in preview(config, source, arguments.preview, workdir):
+            print(f"wrote {path}")
+        print("nothing was prepared; run the same command without --preview to do so")
+        return
+    calls, rates = [], []
 
     def count(done, total, set_aside):
         calls.append(done)
         tell(done)
 
+    def told(measured):
+        # At most a line in half a minute, and the last one at the end.
+        if not rates or measured.seconds - rates[-1].seconds > 30:
+            rates.append(measured)
+            if measured.clips:
+                tell(calls[-1], f"{calls[-1]:,} clips  {_throughput(measured, config)}")
+        last[:] = [measured]
+
+    last = []
     with progress(len(source), 0, "clips") as tell:
         place = launch.process, launch.processes
-        manifest = build.prepare(config, source, workdir, count, *place)
+        manifest = build.prepare(config, source, workdir, count, *place, told)
+    if last and last[0].clips:
+        print(f"throughput: {_throughput(last[0], config)}")
     if manifest is None:
         print(f"{workdir}: {_left_to_others(workdir, launch.processes)}")
         return
@@ -69,6 +87,16 @@ def prepare(arguments, overrides) -> None:
     for reason, count in list(aside["reasons"].items())[:5]:
         print(f"  {count} x {reason}")
     print(f"wrote {workdir / 'manifest.json'}")
+
+
+def _throughput(rates, config) -> str:
+    """How fast clips were encoded, and whether the devices had to wait for them."""
+    a_second = rates.clips / rates.seconds
+    hint = "; more config.prepare.workers may help" if rates.waiting > 0.5 else ""
+    return (
+        f"{a_second:.1f} clips/s  {a_second * config.clip.frames:,.0f} frames/s  devices waited "
+        f"{rates.waiting:.0%} of the time{hint}"
+    )
 
 
 def _left_to_others(workdir: Path, processes: int) -> str:
@@ -194,16 +222,30 @@ def vote(arguments, overrides) -> None:
     )
 
 
-def bench_data(arguments, overrides) -> None:
-    """Clips a second of the simulator, of prepare, of the loader and of a training step."""
+def bench(arguments, overrides) -> None:
+    """Speed: data (simulate, prepare, load, a training step), or raft (optical flow)."""
     _start_jax()
-    from videojam_jax.bench.data import bench_data as run
+    if arguments.what == "raft":
+        if arguments.config or overrides:
+            raise UserError("bench raft: it has no config")
+        from videojam_jax.bench.raft import raft_rows
+
+        rows = raft_rows(
+            height=arguments.height,
+            width=arguments.width,
+            pairs=arguments.pairs,
+            updates=arguments.updates,
+            seconds=arguments.seconds,
+        )
+        _print_rates(rows, "pairs", arguments.json)
+        return
+    from videojam_jax.bench.data import bench_data
     from videojam_jax.bench.step import step_rate
 
     if arguments.config:
         config = _config(arguments, overrides)
         clip = config.clip
-        rows = run(
+        rows = bench_data(
             frames=clip.frames,
             height=clip.height,
             width=clip.width,
@@ -217,16 +259,20 @@ def bench_data(arguments, overrides) -> None:
     elif overrides:
         raise UserError("bench: --config.KEY=VALUE needs --config")
     else:
-        rows = run(seconds=arguments.seconds)
-    width = max(len(row["name"]) for row in rows)
-    for row in rows:
-        print(f"{row['name']:{width}}  {row['clips_per_s']:10,.1f} clips/s")
+        rows = bench_data(seconds=arguments.seconds)
+    _print_rates(rows, "clips", arguments.json)
     if arguments.config:
         print(f"the loader is {rows[-2]['clips_per_s'] / rows[-1]['clips_per_s']:.0f} times as "
               "fast as the training step")
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(rows, indent=2) + "\n")
-        print(f"wrote {arguments.json}")
+
+
+def _print_rates(rows, unit: str, path: str | None) -> None:
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        print(f"{row['name']:{width}}  {row[f'{unit}_per_s']:10,.1f} {unit}/s")
+    if path:
+        Path(path).write_text(json.dumps(rows, indent=2) + "\n")
+        print(f"wrote {path}")
 
 
 def plan(arguments, overrides) -> None:
@@ -251,6 +297,18 @@ def plan(arguments, overrides) -> None:
         title = f"# {arguments.config} on {topology.name(devices)}\n\n"
         Path(arguments.markdown).write_text(title + tables.to_markdown(report.tables(found)))
         print(f"wrote {arguments.markdown}")
+
+
+def convert(arguments, overrides) -> None:
+    """Public weights to a checkpoint of ours, or a checkpoint to safetensors."""
+    if overrides:
+        raise UserError("convert: it has no config")
+    _start_jax()
+    from videojam_jax.convert.job import convert as run
+
+    source, out = Path(arguments.source), Path(arguments.out)
+    for path in run(source, out, kind=arguments.model, dtype=arguments.dtype, tell=print):
+        print(f"wrote {path}")
 
 
 def keys(arguments, overrides) -> None:
@@ -291,7 +349,11 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         group.add_argument("--processes", type=int, metavar="N", help="how many there are")
         group.add_argument("--process", type=int, metavar="I", help="the number of this one")
 
-    processes(job("prepare", prepare, config=True, workdir="where the prepared clips go"))
+    sub = job("prepare", prepare, config=True, workdir="where the prepared clips go")
+    sub.add_argument(
+        "--preview", type=int, metavar="N", help="show N clips on a page, and prepare none"
+    )
+    processes(sub)
     processes(job("train", train, config=True, workdir="of the run: config, logs, checkpoints"))
     sub = job("sample", sample, config=False, workdir="of the trained run")
     sub.add_argument("--prompt", action="append", default=[], help="may be given several times")
@@ -321,8 +383,12 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     sub.add_argument("--seed", type=int, default=0, help="of sides and order")
     sub.add_argument("--table", action="store_true", help="print what came of the votes")
     sub.add_argument("--json", metavar="FILE", help="with --table: write it there too")
-    sub = job("bench", bench_data, config=True, workdir=None)
-    sub.add_argument("what", choices=("data",))
+    sub = job("bench", bench, config=True, workdir=None)
+    sub.add_argument("what", choices=("data", "raft"))
+    sub.add_argument("--height", type=int, default=256, help="raft: of the frames")
+    sub.add_argument("--width", type=int, default=256)
+    sub.add_argument("--pairs", type=int, default=8, help="raft: pairs of frames at once")
+    sub.add_argument("--updates", type=int, default=12, help="raft: of each flow")
     sub.add_argument("--seconds", type=float, default=5.0, help="for each measurement")
     sub.add_argument("--json", metavar="FILE", help="write the rows there too")
     sub = job("plan", plan, config=True, workdir=None)
@@ -332,6 +398,14 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     sub.add_argument("--slices", type=int, default=1, metavar="N", help="of that topology")
     sub.add_argument("--json", metavar="FILE", help="write the numbers there too")
     sub.add_argument("--markdown", metavar="FILE", help="write the tables there too")
+    sub = job("convert", convert, config=False, workdir=None)
+    sub.add_argument("source", metavar="FROM", help="a file or folder of public weights; or the "
+                                                    "workdir of a run, or of converted weights")
+    sub.add_argument("--out", required=True, metavar="TO", help="a folder; or FILE.safetensors")
+    sub.add_argument("--model", choices=("raft", "wan_vae", "t5", "clip"),
+                     help="of public weights; default: found out")
+    sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"),
+                     help="of what is written; default: as it is")
     job("keys", keys, config=False, workdir=None)
 
     arguments, rest = parser.parse_known_args(argv)

@@ -17,7 +17,15 @@ from typing import Any
 import ml_collections
 
 from videojam_jax.errors import UserError
-from videojam_jax.schema import EXPERIMENT, REQUIRED, SCHEMA, Changes, Key, Variants
+from videojam_jax.schema import (
+    AUTOENCODER,
+    EXPERIMENT,
+    REQUIRED,
+    SCHEMA,
+    Changes,
+    Key,
+    Variants,
+)
 
 KINDS = {
     int: "a whole number",
@@ -108,7 +116,12 @@ def load_resolved(
 
 
 def resolve(tree: dict) -> ml_collections.FrozenConfigDict:
-    """Check a tree of keys against `SCHEMA` and fill in what it leaves out."""
+    """Check a tree of keys and fill in what it leaves out.
+
+    It is checked against `SCHEMA`; one with a section `tae` against `AUTOENCODER`.
+    """
+    if "tae" in tree:
+        return ml_collections.FrozenConfigDict(_fill(AUTOENCODER, tree, ""))
     filled = _fill(SCHEMA, tree, "")
     width, heads = filled["model"]["trunk"]["width"], filled["model"]["trunk"]["heads"]
     if width % heads:
@@ -118,6 +131,16 @@ def resolve(tree: dict) -> ml_collections.FrozenConfigDict:
         raise UserError(
             f"config.text.heads = {text['heads']} does not divide width = {text['width']}"
         )
+    if text["name"] == "pretrained":
+        counts = {key: len(text[key]) for key in ("max_lengths", "widths", "weights")}
+        if not counts["widths"] or counts["widths"] != counts["max_lengths"] or (
+            counts["weights"] not in (0, counts["widths"])
+        ):
+            raise UserError(
+                "config.text: max_lengths, widths and weights have "
+                f"{', '.join(map(str, counts.values()))} values; one of each is wanted for every "
+                "encoder (weights may be empty)"
+            )
     sample = filled["sample"]
     if sample["schedule"] == "linear_quadratic" and sample["emulate"] < sample["steps"]:
         raise UserError(
@@ -167,6 +190,8 @@ def explain() -> str:
                 walk(entry, f"{prefix}{name}.")
 
     walk(SCHEMA, "config.")
+    lines.append("\nof a temporal autoencoder (a config with the section `tae`):")
+    walk(AUTOENCODER, "config.")
     lines.append("\nof an experiment (videojam evaluate):")
     walk(EXPERIMENT, "config.")
     return "\n".join(lines)
@@ -220,12 +245,26 @@ def _value(key: Key, value: Any, path: str) -> Any:
         raise UserError(f"config.{path} = {value!r}: {key.length} values are wanted ({key.doc})")
     if key.choices is not None and value not in key.choices:
         raise UserError(f"config.{path} = {value!r}; one of: {', '.join(map(str, key.choices))}")
+    if key.path:
+        value = tuple(map(_absolute, value)) if kind is tuple else _absolute(value)
     for item in value if kind is tuple else (value,):
         if key.minimum is not None and not item >= key.minimum:
             raise UserError(f"config.{path} = {value!r}: at least {key.minimum} ({key.doc})")
         if key.maximum is not None and not item <= key.maximum:
             raise UserError(f"config.{path} = {value!r}: at most {key.maximum} ({key.doc})")
     return value
+
+
+def _absolute(path: Any) -> Any:
+    """A path that means the same from any folder; an empty one, a word and a URL stay."""
+    if not isinstance(path, str) or path in ("", "random") or "://" in path:
+        return path
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def is_autoencoder(config: ml_collections.FrozenConfigDict) -> bool:
+    """Whether a config trains an autoencoder, and not a diffusion model."""
+    return "tae" in config
 
 
 def merge(tree: dict, changes: Mapping[str, Any]) -> None:

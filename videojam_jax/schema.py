@@ -17,6 +17,7 @@ class Key:
     choices: tuple | None = None
     kind: type | None = None  # where the default does not tell the type
     length: int | None = None  # of a tuple
+    path: bool = False  # of a file or folder (or several); a relative one is made absolute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Changes:
 
     doc: str
 
+
+RANDOM = "random: random ones, for a try"
 
 TRUNKS = {
     "movie_gen": {
@@ -74,8 +77,21 @@ SCHEMA: dict[str, Any] = {
         },
     }),
     "motion": {
-        "flow": Key("dis", "exact (simulated clips) or dis", choices=("exact", "dis")),
+        "flow": Key("dis", "exact (simulated clips), dis (on the CPU) or raft (on the devices)",
+                    choices=("exact", "dis", "raft")),
         "dis_preset": Key("medium", "of DIS", choices=("ultrafast", "fast", "medium")),
+        "raft": {
+            "weights": Key("", "of RAFT: torchvision's or princeton-vl's file, or what `convert` "
+                               f"made of one; {RANDOM}", path=True),
+            "size": Key("large", "of random weights; files tell theirs", choices=("large", "small")),
+            "updates": Key(12, "of the flow; VBench takes 20", minimum=1),
+            "pairs": Key(16, "consecutive pairs of frames, of each clip of a batch, worked on at "
+                             "once", minimum=1),
+            "correlation": Key("all_pairs", "how correlations are kept: on_demand is for large "
+                                            "frames, whose pairs of pixels do not fit",
+                               choices=("all_pairs", "on_demand")),
+            "dtype": Key("float32", "of its convolutions", choices=("float32", "bfloat16")),
+        },
         "sigma": Key(0.15, "displacement, as a share of the frame's diagonal, that is drawn at "
                            "full intensity", minimum=1e-6, maximum=1.0),
     },
@@ -85,6 +101,24 @@ SCHEMA: dict[str, Any] = {
                          minimum=1),
             "shift": Key(0.0, "subtracted from pixels in [-1, 1]"),
             "scale": Key(1.0, "then multiplied", minimum=1e-6),
+        },
+        "tae": {
+            "weights": Key("", "workdir of a `videojam train` of a temporal autoencoder, or of a "
+                               f"converted one; {RANDOM}. Training on prepared clips needs none",
+                           path=True),
+            "compression": Key((8, 8, 8), "frames, rows, columns in one latent position",
+                               length=3, minimum=1),
+            "channels": Key(16, "of a latent", minimum=1),
+            "tile": Key(32, "frames that are encoded or decoded at once", minimum=1),
+            "overlap": Key(16, "frames that decoded tiles share, and blend", minimum=0),
+            "dtype": Key("float32", "of the computation", choices=("float32", "bfloat16")),
+        },
+        "wan_vae": {
+            "weights": Key("", "the Wan 2.1 autoencoder as diffusers keeps it (a folder or a "
+                               f"safetensors file), or what `convert` made of it; {RANDOM}. "
+                               "Training on prepared clips needs none", path=True),
+            "chunk": Key(1, "latent frames that are encoded or decoded at once", minimum=1),
+            "dtype": Key("float32", "of the computation", choices=("float32", "bfloat16")),
         },
         "precomputed": {
             "compression": Key(REQUIRED, "frames, rows, columns in one latent position",
@@ -98,6 +132,15 @@ SCHEMA: dict[str, Any] = {
             "width": Key(256, "of the trained encoder", minimum=1),
             "blocks": Key(2, "of the trained encoder", minimum=0),
             "heads": Key(4, "of the trained encoder", minimum=1),
+        },
+        "pretrained": {
+            "weights": Key((), "of each encoder, T5's family or CLIP: a folder as Hugging Face "
+                               "keeps it, or what `convert` made of it. Training on prepared "
+                               "clips needs none", path=True),
+            "max_lengths": Key(REQUIRED, "tokens, of each encoder", minimum=1, kind=tuple),
+            "widths": Key(REQUIRED, "of an embedding, of each encoder", minimum=1, kind=tuple),
+            "batch_size": Key(16, "captions encoded at once", minimum=1),
+            "dtype": Key("bfloat16", "of the computation", choices=("float32", "bfloat16")),
         },
         "precomputed": {
             "max_length": Key(REQUIRED, "tokens", minimum=1, kind=int),
@@ -191,6 +234,57 @@ SCHEMA: dict[str, Any] = {
         "context": Key(1, "devices that share one clip's tokens", minimum=-1),
         "tensor": Key(1, "devices that share one layer's heads", minimum=-1),
     },
+}
+
+# What `videojam train` reads to train a temporal autoencoder, on clips as their source gives
+# them: a config that has the section `tae`.
+AUTOENCODER: dict[str, Any] = {
+    "seed": SCHEMA["seed"],
+    "clip": SCHEMA["clip"],
+    "source": SCHEMA["source"],
+    "motion": {
+        "flow": Key("dis", "of the flow clips: exact (simulated clips) or dis",
+                    choices=("exact", "dis")),
+        "dis_preset": SCHEMA["motion"]["dis_preset"],
+        "sigma": SCHEMA["motion"]["sigma"],
+    },
+    "tae": {
+        "compression": Key((8, 8, 8), "frames, rows, columns in one latent position, powers of "
+                                      "two", length=3, minimum=1),
+        "channels": Key(16, "of a latent", minimum=1),
+        "width": Key(128, "of the finest level", minimum=1),
+        "multipliers": Key((1, 2, 4, 4), "of the width, of each level", minimum=1),
+        "blocks": Key(2, "residual blocks of each level", minimum=1),
+        "attention": Key(True, "over space and over time at the coarsest level"),
+        "dtype": Key("float32", "of the computation", choices=("float32", "bfloat16")),
+        "remat": Key(False, "compute blocks again in the backward pass, to save memory"),
+    },
+    "reconstruction": {
+        "l1": Key(1.0, "weight of the mean absolute error", minimum=0.0),
+        "gradient": Key(1.0, "weight of the error of finite differences, at several scales",
+                        minimum=0.0),
+        "gradient_scales": Key(3, "each of half the resolution of the one before", minimum=1),
+        "kl": Key(1e-6, "weight of the KL divergence from N(0, 1)", minimum=0.0),
+        "outlier": Key(0.0, "weight of Movie Gen's outlier penalty", minimum=0.0),
+        "outlier_r": Key(3.0, "standard deviations that are no outlier", minimum=0.0),
+        "adversarial": Key(0.0, "weight of the discriminator's judgement; 0: none", minimum=0.0),
+        "adversarial_start": Key(0, "steps before which it has no weight", minimum=0),
+        "discriminator_width": Key(64, "of its first layer", minimum=1),
+        "flow_share": Key(0.25, "share of a batch that is flow clips", minimum=0.0, maximum=1.0),
+        "image_share": Key(0.25, "share of the steps that see first frames alone", minimum=0.0,
+                           maximum=1.0),
+        "held_out": Key(16, "last clips of the source, kept from training and measured",
+                        minimum=1),
+        "latent_clips": Key(256, "clips over which the latents' shift and scale are measured, "
+                                 "at each checkpoint", minimum=1),
+    },
+    "optimizer": SCHEMA["optimizer"],
+    "train": {
+        key: SCHEMA["train"][key]
+        for key in ("init_from", "steps", "batch_size", "log_every", "checkpoint_every", "keep",
+                    "sample_every", "loader_threads")
+    },
+    "mesh": SCHEMA["mesh"],
 }
 
 # What `videojam evaluate` reads. Runs are trained from configs of their own.

@@ -84,6 +84,7 @@ def test_decoding_makes_no_hidden_transfer(dtype):
 def test_clips_that_are_decoded_one_by_one_share_a_compiled_program():
     traced = []
 
+    @jax.tree_util.register_static
     class Noted(Pixels):
         def decode(self, latent):
             traced.append(latent.shape)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration
+from videojam_jax import build, frozen, configuration
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import sampler
 from videojam_jax.diffusion.guidance import RULES
@@ -105,11 +105,11 @@ def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
     times = build.times(config)
     t = times[start]
     begun = [t * x1 + (1 - t) * x0 for x1, x0 in zip(clean, noise, strict=True)]
-    model, encoder = build.model(config), build.text(config)
+    model, encoder = build.model(config), frozen.text(config)
     text, mask, null, null_mask = (
         jnp.asarray(array)
         for captions in (CAPTIONS, [""])
-        for array in pad_text(encoder.encode(captions), config.text.max_length)
+        for array in pad_text(encoder.encode(captions), build.text_lengths(config))
     )
     section = config.sample
     segments = sampler.two_segments(

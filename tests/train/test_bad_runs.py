@@ -90,7 +90,8 @@ def test_a_disk_that_takes_no_more_leaves_the_last_checkpoint(data):
     )
     # orbax's own threads say much on the way; the last word is ours, and no traceback is.
     assert done.returncode == 2
-    error = [line for line in done.stderr.splitlines() if line.startswith("videojam: error: ")]
+    # A thread of theirs may have begun a line that ours then ends.
+    error = [line for line in done.stderr.splitlines() if "videojam: error: " in line]
     assert len(error) == 1 and "could not be written" in error[0], done.stderr[-2000:]
     assert "last whole one is step 5" in error[0]
     assert "videojam_jax/" not in done.stderr

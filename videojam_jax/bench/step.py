@@ -19,13 +19,13 @@ def step_rate(config: FrozenConfigDict, seconds: float) -> float:
     optimizer = optimizer_of(config)
     init = build.init(config)
     state = create_state(init, optimizer, abstract_state(init, optimizer, mesh), config.seed)
-    size, length = config.train.batch_size, config.text.max_length
+    size, length = config.train.batch_size, sum(build.text_lengths(config))
     rng = np.random.default_rng(0)
     latents = rng.normal(size=(size, *build.latent_shape(config))).astype(np.float32)
     if config.text.name == "bytes":
         text = rng.integers(1, 200, (size, length)).astype(np.int32)
     else:
-        text = rng.normal(size=(size, length, config.text.width)).astype(np.float32)
+        text = rng.normal(size=(size, length, max(build.text_widths(config)))).astype(np.float32)
     mask = np.ones((size, length), bool)
     batch = {"video": latents, "text": text, "text_mask": mask}
     if config.model.motion:

@@ -98,7 +98,7 @@ def batches(
     *,
     seed: int,
     batch_size: int,
-    text_length: int,
+    text_length: int | Sequence[int],
     start_step: int = 0,
     rows: Sequence[int] | np.ndarray | None = None,
     threads: int = 2,
@@ -111,7 +111,7 @@ def batches(
       dataset: from `open_dataset`; may hold fewer clips than a batch.
       seed: of the order.
       batch_size: clips of the global batch, over all processes.
-      text_length: texts are padded to it.
+      text_length: texts are padded to it; of each encoder, where there are several.
       start_step: the step whose batch comes first.
       rows: which rows of the global batch to read here, in this order; None for all.
       threads: that read and assemble batches ahead of their use.
@@ -125,12 +125,7 @@ def batches(
     Raises:
       UserError: a text in the data set is longer than `text_length`.
     """
-    longest = max(dataset.manifest["longest_text"], len(dataset.null_text))
-    if longest > text_length:
-        raise UserError(
-            f"{dataset.folder} holds a text of {longest} tokens, but the texts of a batch are to "
-            f"have {text_length}: raise the text's max_length to {longest}"
-        )
+    _check_lengths(dataset, text_length)
     rows = range(batch_size) if rows is None else [int(row) for row in rows]
     if not rows or min(rows) < 0 or max(rows) >= batch_size:
         raise ValueError(f"rows {rows} are not rows of a batch of {batch_size}")
@@ -145,8 +140,25 @@ def batches(
     return iter(steps.to_iter_dataset(options))
 
 
+def _check_lengths(dataset: Dataset, text_length: int | Sequence[int]) -> None:
+    longest = records.longer(dataset.manifest["longest_text"], dataset.null_text)
+    there = [longest] if isinstance(longest, int) else longest
+    given = [text_length] if isinstance(text_length, int) else list(text_length)
+    if len(there) != len(given):
+        raise UserError(
+            f"{dataset.folder} holds texts of {len(there)} encoders, but {len(given)} are to be "
+            "read: prepare the clips with this config"
+        )
+    for there_is, there_may in zip(there, given, strict=True):
+        if there_is > there_may:
+            raise UserError(
+                f"{dataset.folder} holds a text of {there_is} tokens, but the texts of a batch are "
+                f"to have {there_may}: raise the text's max_length to {there_is}"
+            )
+
+
 def collate(
-    chosen: Sequence[records.Record], text_length: int, motion: bool = True
+    chosen: Sequence[records.Record], text_length: int | Sequence[int], motion: bool = True
 ) -> dict[str, np.ndarray]:
     """Stacks records to one batch; captions and names stay behind."""
     text, text_mask = records.pad_text([record["text"] for record in chosen], text_length)

@@ -1,8 +1,11 @@
 """`videojam prepare`: a source's clips -> flow -> latents -> shards of records.
 
-    source[i]  ->  clip, flow        in threads (grain)
-    batches    ->  latent, motion    on the device, float32, stored as bfloat16
-    records    ->  shards            each written whole or not at all
+    source[i]  ->  clip (, flow)         in threads (grain): decoding, resizing, flow on the CPU
+    batches    ->  (flow,) latents       on the devices, stored as bfloat16
+    records    ->  shards                each written whole or not at all
+
+The three go on side by side: while the devices work on a batch, the threads load the next
+and the one before is written.
 
 A shard is a fixed range of the source's clips, and nothing in it depends on what
 was done before it. So a run that is killed and started again, also with another
@@ -17,16 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import grain
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, UInt8
 
 from videojam_jax.data import manifest, records, shards
 from videojam_jax.data.clip import BadClip, Clip
+from videojam_jax.data.encode import Encoded, Encoder, Rates
 from videojam_jax.errors import UserError
-from videojam_jax.motion import flow_rgb
 
 Report = Callable[[int, int, int], None]
 
@@ -34,7 +33,7 @@ Report = Callable[[int, int, int], None]
 def prepare(
     source,
     *,
-    flow: Callable[[Clip], Float[np.ndarray, "s h w 2"]],
+    flow: Callable[[Clip], np.ndarray] | None,
     autoencoder,
     text,
     out: Path,
@@ -46,13 +45,16 @@ def prepare(
     process_index: int = 0,
     process_count: int = 1,
     report: Report = lambda done, total, set_aside: None,
+    device_flow: Callable | None = None,
+    tell_rates: Callable[[Rates], None] = lambda rates: None,
 ) -> dict[str, Any] | None:
     """Prepares this process's share of a source, as far as it is not done yet.
 
     Args:
       source: `len`, `source[i] -> Clip` (or raises BadClip), `set_aside`, `describe()`.
         All its clips have one shape.
-      flow: gives the flow of a clip; called in threads. May raise BadClip.
+      flow: gives the flow of a clip, float32 `[t - 1, h, w, 2]`; called in threads. May
+        raise BadClip. None where `device_flow` is given.
       autoencoder: `encode` takes video and flow clips alike, RGB in [-1, 1].
       text: `encode` takes a list of captions.
       out: the folder to fill; made if missing.
@@ -66,6 +68,8 @@ def prepare(
       report: called with (clips done, clips in all, clips set aside), counted over this
         process's shards, once at the start and then after each batch. Where nothing
         is left to do, the one call has done == clips in all.
+      device_flow: gives the flow of a batch of clips on the devices, see `data.encode`.
+      tell_rates: called after each batch with what was measured so far.
 
     Returns:
       The manifest, or None where other processes still have shards to fill; the process
@@ -109,12 +113,16 @@ def prepare(
 
     if missing:
         rows = min(batch_size, clips_per_shard)
-        encode = _encoder(autoencoder, sigma, rows)
         wanted = [i for path in missing for i in ranges[path]]
-        with contextlib.closing(_load(source, flow, wanted, workers)) as loaded:
-            for path in missing:
-                of_shard = itertools.islice(loaded, len(ranges[path]))
-                note = _write_shard(path, of_shard, rows, encode, text, count)
+        lengths = [len(ranges[path]) for path in missing]
+        with (
+            contextlib.closing(_load(source, flow, wanted, workers, rows)) as loaded,
+            Encoder(autoencoder, text, device_flow, sigma, rows) as encoder,
+            contextlib.closing(encoder.encode(_batches(loaded, lengths, rows))) as encoded,
+        ):
+            for path, length in zip(missing, lengths, strict=True):
+                batches = itertools.islice(encoded, -(-length // rows))
+                note = _write_shard(path, batches, count, lambda: tell_rates(encoder.rates()))
                 # Not earlier, so that a run that stops at its first clips (no exact
                 # flow, say) leaves no settings that would refuse the corrected run.
                 manifest.write_settings(out, settings, process_index)
@@ -145,98 +153,69 @@ def _finish(out, paths, settings, source, text, process_index, stale) -> dict[st
     return whole
 
 
-def _load(source, flow, wanted: Sequence[int], workers: int) -> Iterator:
-    """`(clip, flow)` or the BadClip for each wanted index, in order, loaded by threads."""
+def _load(source, flow, wanted: Sequence[int], workers: int, ahead: int) -> Iterator:
+    """`(clip, flow)` or the BadClip for each wanted index, in order, loaded by threads.
+
+    The flow is None where the devices will estimate it. `ahead` clips are kept ready.
+    """
 
     def load(index: int):
         try:
             clip = source[index]
-            its_flow = flow(clip)
-            if not np.isfinite(its_flow).all():
+            its_flow = None if flow is None else flow(clip)
+            if its_flow is not None and not np.isfinite(its_flow).all():
                 raise BadClip(clip.source_id, "its flow is not finite")
         except BadClip as bad:
             return bad
         t, h, w, _ = clip.video.shape
-        if its_flow.shape != (t - 1, h, w, 2):
+        if its_flow is not None and its_flow.shape != (t - 1, h, w, 2):
             raise ValueError(
                 f"{clip.source_id}: flow of shape {its_flow.shape} for video {clip.video.shape}"
             )
         return clip, its_flow
 
-    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=2 * workers)
+    buffered = max(2 * workers, ahead)
+    options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=buffered)
     return iter(grain.MapDataset.source(wanted).map(load).to_iter_dataset(options))
 
 
-def _write_shard(path: Path, loaded: Iterator, rows: int, encode, text, count) -> dict[str, Any]:
-    """Writes what `loaded` gives as one shard, encoded `rows` clips at a time; its note."""
+def _batches(loaded: Iterator, lengths: Sequence[int], rows: int) -> Iterator[tuple[int, list]]:
+    """`(shard, what was loaded)`, at most `rows` at a time, none over the border of two shards."""
+    for shard, length in enumerate(lengths):
+        for first in range(0, length, rows):
+            yield shard, list(itertools.islice(loaded, min(rows, length - first)))
+
+
+def _write_shard(
+    path: Path,
+    batches: Iterator[Encoded],
+    count: Callable[[int, int], None],
+    tell_rates: Callable[[], None],
+) -> dict[str, Any]:
+    """Writes encoded batches as one shard; its note."""
     note = {"clips": 0, "bytes": 0, "longest_text": 0, "shapes": None, "set_aside": []}
 
     def data() -> Iterator[bytes]:
-        # Each caption is encoded once, but anew in each shard: an encoder's rounding may
-        # depend on the rest of its batch, and so must not on what other shards held.
-        texts: dict[str, np.ndarray] = {}
-        while batch := list(itertools.islice(loaded, rows)):
-            bad = [one for one in batch if isinstance(one, BadClip)]
-            good = [one for one in batch if not isinstance(one, BadClip)]
-            note["set_aside"] += [{"source": b.source_id, "reason": b.reason} for b in bad]
-            if good:
-                _encode_captions([clip.caption for clip, _ in good], text, texts)
-                latents = encode(*zip(*good, strict=True))
-                for (clip, _), video, motion in zip(good, *latents, strict=True):
-                    note["clips"] += 1
-                    note["longest_text"] = max(note["longest_text"], len(texts[clip.caption]))
-                    note["shapes"] = {"video": clip.video.shape, "latent": video.shape}
-                    yield records.to_bytes({
-                        "video": video,
-                        "motion": motion,
-                        "text": texts[clip.caption],
-                        "caption": clip.caption,
-                        "source_id": clip.source_id,
-                        "fps": float(clip.fps),
-                    })
-            count(len(batch), len(bad))
+        for batch in batches:
+            note["set_aside"] += [{"source": b.source_id, "reason": b.reason} for b in batch.bad]
+            for clip, video, motion, text in batch.good:
+                note["clips"] += 1
+                note["longest_text"] = records.longer(note["longest_text"], text)
+                note["shapes"] = {"video": clip.video.shape, "latent": video.shape}
+                yield records.to_bytes({
+                    "video": video,
+                    "motion": motion,
+                    "text": text,
+                    "caption": clip.caption,
+                    "source_id": clip.source_id,
+                    "fps": float(clip.fps),
+                })
+            count(len(batch.good) + len(batch.bad), len(batch.bad))
+            tell_rates()
 
     shards.write_records(path, data())
     note["bytes"] = path.stat().st_size
     return note
-
-
-def _encode_captions(captions: Sequence[str], text, texts: dict[str, np.ndarray]) -> None:
-    """Adds the encodings of those captions that `texts` has not got yet."""
-    new = list(dict.fromkeys(caption for caption in captions if caption not in texts))
-    if new:
-        texts.update(zip(new, map(records.stored_text, text.encode(new)), strict=True))
-
-
-def _encoder(autoencoder, sigma: float, rows: int):
-    """`(clips, flows) -> (latents, motion latents)`, at most `rows` of each, bfloat16 on the host.
-
-    The rows are spread over this process's devices, and filled up so that every
-    call has the one shape that was compiled.
-    """
-    devices = jax.local_devices()
-    rows = -(-rows // len(devices)) * len(devices)
-    sharding = NamedSharding(Mesh(np.array(devices), ("data",)), PartitionSpec("data"))
-
-    @jax.jit
-    def latents(video: UInt8[Array, "b t h w 3"], flow: Float[Array, "b s h w 2"]):
-        pixels = video.astype(jnp.float32) / 127.5 - 1
-        rgb = flow_rgb.flow_to_rgb(flow_rgb.repeat_last(flow), sigma)
-        both = autoencoder.encode(pixels), autoencoder.encode(2 * rgb - 1)
-        return tuple(latent.astype(jnp.bfloat16) for latent in both)
-
-    def fill_up(arrays: Sequence[np.ndarray], dtype) -> np.ndarray:
-        spare = rows - len(arrays)
-        return np.stack([*arrays, *[arrays[-1]] * spare]).astype(dtype, copy=False)
-
-    def encode(clips: Sequence[Clip], flows: Sequence[np.ndarray]):
-        video = fill_up([clip.video for clip in clips], np.uint8)
-        on_device = jax.device_put((video, fill_up(flows, np.float32)), sharding)
-        with jax.default_matmul_precision("float32"):
-            result = jax.device_get(latents(*on_device))
-        return tuple(latent[: len(clips)] for latent in result)
-
-    return encode
 
 
 def _make_folder(out: Path) -> None:

@@ -4,7 +4,8 @@ A record is a dictionary:
 
     video      bfloat16 [t, h, w, c]   the latent of the clip
     motion     bfloat16 [t, h, w, c]   the latent of its flow, as an RGB clip
-    text       int32 [n] tokens, or bfloat16 [n, e] embeddings, at its true length
+    text       int32 [n] tokens, or bfloat16 [n, e] embeddings, at its true length; a list
+               of embeddings, each of its own length and width, where there are several encoders
     caption    str
     source_id  str, names the clip within its source
     fps        float
@@ -25,7 +26,8 @@ KEYS = ("video", "motion", "text", "caption", "source_id", "fps")
 
 Record = dict[str, Any]
 # Each of its own length, so the axis has no name.
-Text = Int[np.ndarray, "_"] | Float[np.ndarray, "_ e"]
+Encoding = Int[np.ndarray, "_"] | Float[np.ndarray, "_ _"]
+Text = Encoding | list[Encoding]
 
 
 def to_bytes(record: Mapping[str, Any]) -> bytes:
@@ -38,9 +40,10 @@ def from_bytes(data: bytes) -> Record:
     return serialization.msgpack_restore(data)
 
 
-def stored_text(text: np.ndarray) -> Text:
+def stored_text(text: np.ndarray | Sequence[np.ndarray]) -> Text:
     """A text as it is stored: tokens as int32, embeddings as bfloat16."""
-    text = np.asarray(text)
+    if not isinstance(text, np.ndarray):
+        return [stored_text(part) for part in text]
     is_tokens = np.issubdtype(text.dtype, np.integer)
     return text.astype(np.int32 if is_tokens else jnp.bfloat16)
 
@@ -55,14 +58,33 @@ def text_from_bytes(data: bytes) -> Text:
     return serialization.msgpack_restore(data)["text"]
 
 
+def is_tokens(text: Text) -> bool:
+    """Whether a text is tokens, whose embeddings are still to be trained."""
+    return isinstance(text, np.ndarray) and np.issubdtype(text.dtype, np.integer)
+
+
+def longer(longest: int | list[int], text: Text) -> int | list[int]:
+    """The longest length so far, of each encoder's part where there are several.
+
+    >>> longer(0, np.zeros(3)), longer([4, 1], [np.zeros((2, 8)), np.zeros((5, 6))])
+    (3, [4, 5])
+    """
+    if isinstance(text, np.ndarray):
+        return max(longest, len(text))
+    longest = longest or [0] * len(text)
+    return [max(pair) for pair in zip(longest, map(len, text), strict=True)]
+
+
 def pad_text(
-    texts: Sequence[Text], max_length: int
+    texts: Sequence[Text], max_length: int | Sequence[int]
 ) -> tuple[Int[np.ndarray, "b m"] | Float[np.ndarray, "b m e"], Bool[np.ndarray, "b m"]]:
     """Stacks texts of different lengths, zeros after each one's end.
 
     Args:
-      texts: all tokens or all embeddings of one width; none longer than `max_length`.
-      max_length: the length `m` of every row.
+      texts: all tokens, or all embeddings of one width; none longer than `max_length`. Or
+        lists of embeddings, of as many encoders as `max_length` has values: their parts
+        come one after the other, and those of smaller width get zeros beside them.
+      max_length: the length of every row, or of each encoder's part of it.
 
     Returns:
       The texts, and a mask that is true where a text is.
@@ -72,6 +94,17 @@ def pad_text(
            [1, 0, 0]], dtype=int32), array([[ True,  True, False],
            [ True, False, False]]))
     """
+    if not isinstance(texts[0], np.ndarray):
+        parts = [
+            pad_text(part, length)
+            for part, length in zip(zip(*texts, strict=True), max_length, strict=True)
+        ]
+        width = max(padded.shape[-1] for padded, _ in parts)
+        beside = [((0, 0), (0, 0), (0, width - padded.shape[-1])) for padded, _ in parts]
+        padded = [np.pad(p, by) for (p, _), by in zip(parts, beside, strict=True)]
+        return np.concatenate(padded, 1), np.concatenate([mask for _, mask in parts], 1)
+    if not isinstance(max_length, int):
+        (max_length,) = max_length
     lengths = np.array([len(text) for text in texts])
     if lengths.max() > max_length:
         raise ValueError(f"a text of {lengths.max()} does not fit into max_length={max_length}")

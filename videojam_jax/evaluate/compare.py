@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
+from videojam_jax import frozen
 from videojam_jax.data import loader
 from videojam_jax.evaluate import bodies
 from videojam_jax.evaluate.curves import Curve, read_metrics
@@ -18,7 +18,7 @@ from videojam_jax.evaluate.table import Quantity
 from videojam_jax.parallel import distributed
 from videojam_jax.sample.clips import Clips, to_clips
 from videojam_jax.sample.generate import make_clips
-from videojam_jax.train.loop import beside
+from videojam_jax.train.places import beside
 
 SHOWN = 8  # rows of the clip grid; all clips are measured
 
@@ -54,7 +54,7 @@ def compare(
     real = to_clips(
         np.stack([record["video"].astype(np.float32) for record in records]),
         np.stack([record["motion"].astype(np.float32) for record in records]),
-        build.autoencoder(joint_config),
+        frozen.autoencoder(joint_config),
         joint_config.motion.sigma,
     )
     shown = {"real": real, **sampled}

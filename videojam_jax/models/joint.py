@@ -70,6 +70,8 @@ class VideoModel(nn.Module):
       patch: latent positions `(t, h, w)` in one token.
       text_encoder: trained with the trunk (byte text), or None when the text
         comes as embeddings.
+      text_parts: `(tokens, width)` of each part of the text, where it comes from several
+        encoders: one after the other, zeros beside the narrower ones (Movie Gen, 3.1.3).
     """
 
     trunk: nn.Module
@@ -78,6 +80,7 @@ class VideoModel(nn.Module):
     patch: tuple[int, int, int] = (1, 2, 2)
     text_encoder: nn.Module | None = None
     dtype: DTypeLike = jnp.float32
+    text_parts: tuple[tuple[int, int], ...] = ()
 
     @nn.compact
     def __call__(
@@ -111,15 +114,10 @@ class VideoModel(nn.Module):
 
         if self.text_encoder is not None:
             text = self.text_encoder(text, text_mask)
-        text = dense(width, (None, "width"), self.dtype, "text_in", use_bias=True)(
-            text.astype(self.dtype)
-        )
-        text = nn.LayerNorm(
-            dtype=self.dtype,
-            scale_init=logical(nn.initializers.ones, "norm"),
-            bias_init=logical(nn.initializers.zeros, "norm"),
-            name="text_norm",
-        )(text)
+        if not self.text_parts:
+            text = self._text_in(text, "")
+        else:
+            text, text_mask = self._joined(text, text_mask)
         text = constrain(text, "batch", None, "features")
 
         tokens = self.trunk(
@@ -138,6 +136,33 @@ class VideoModel(nn.Module):
             return unpatchify(u, self.patch, x_t.shape)
 
         return velocity(0), velocity(1) if self.motion else None
+
+    def _text_in(self, text: Float[Array, "b m e"], suffix: str) -> Float[Array, "b m d"]:
+        """An encoder's embeddings to the trunk's width: Linear and LayerNorm."""
+        text = dense(
+            self.trunk.width, (None, "width"), self.dtype, f"text_in{suffix}", use_bias=True
+        )(text.astype(self.dtype))
+        return nn.LayerNorm(
+            dtype=self.dtype,
+            scale_init=logical(nn.initializers.ones, "norm"),
+            bias_init=logical(nn.initializers.zeros, "norm"),
+            name=f"text_norm{suffix}",
+        )(text)
+
+    def _joined(
+        self, text: Float[Array, "b m e"], mask: Bool[Array, "b m"]
+    ) -> tuple[Float[Array, "b m d"], Bool[Array, "b m"]]:
+        """The parts of a text, each through its own Linear and LayerNorm, along the sequence."""
+        starts = np.cumsum([0, *(tokens for tokens, _ in self.text_parts)])
+        parts = [
+            self._text_in(text[:, start : start + tokens, :features], f"_{i}")
+            for i, (start, (tokens, features)) in enumerate(zip(starts, self.text_parts))
+        ]
+        # Fused attention wants what is padded at the end. The order says nothing to the
+        # trunk, whose cross-attention has no positions of the text.
+        order = jnp.argsort(~mask, axis=1, stable=True)
+        joined = jnp.take_along_axis(jnp.concatenate(parts, axis=1), order[..., None], axis=1)
+        return joined, jnp.take_along_axis(mask, order, axis=1)
 
 
 def widen(base_params: dict) -> dict:

@@ -41,9 +41,11 @@ def parameters(config: FrozenConfigDict) -> dict[str, int]:
         "b_in": d,
         "w_out": d * features,
         "b_out": features,
-        "text_in": (config.text.width + 1) * d,
-        "text_norm": 2 * d,
     }
+    widths = build.text_widths(config)
+    for part, width in enumerate(widths):
+        suffix = f"_{part}" if len(widths) > 1 else ""
+        counts |= {f"text_in{suffix}": (width + 1) * d, f"text_norm{suffix}": 2 * d}
     if config.text.name == "bytes":
         counts["text_encoder"] = _byte_encoder(config)
     return counts

@@ -1,7 +1,6 @@
 """From latents to what a person looks at: videos, flow, and flow as colours."""
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
@@ -75,14 +74,16 @@ def to_uint8(video: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     return np.nan_to_num(levels, nan=0.0).clip(0, 255).round().astype(np.uint8)
 
 
-@functools.cache
-def _compiled_decode(autoencoder):
-    """One program for all calls: to jit, `autoencoder.decode` is another function each time."""
-    return jax.jit(autoencoder.decode)
+@jax.jit
+def _decoded(autoencoder, latent):
+    """One program for all calls; the weights are given to it, not compiled into it."""
+    return autoencoder.decode(latent)
 
 
 def _decode(latents: np.ndarray, autoencoder) -> Float32[np.ndarray, "n t h w 3"]:
     """One clip at a time, since pixels take far more memory than latents."""
-    decode = _compiled_decode(autoencoder)
-    videos = [jax.device_get(decode(jax.device_put(one[None]))) for one in latents]
+    with jax.default_matmul_precision("float32"):
+        videos = [
+            jax.device_get(_decoded(autoencoder, jax.device_put(one[None]))) for one in latents
+        ]
     return np.concatenate(videos).astype(np.float32)

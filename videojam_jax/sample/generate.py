@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
+from videojam_jax import build, frozen
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import guidance, sampler
 from videojam_jax.diffusion.path import interpolate
@@ -23,7 +23,7 @@ Batches = Iterator[tuple[range, np.ndarray, np.ndarray | None]]
 def make_clips(config: FrozenConfigDict) -> Callable[[Any, Sequence[str], int], Clips]:
     """`clips(params, captions, seed)`: as `make_generate`, decoded to what a person looks at."""
     generate = make_generate(config)
-    autoencoder = build.autoencoder(config)
+    autoencoder = frozen.autoencoder(config)
 
     def clips(params, captions, seed):
         _, videos, motions = zip(*generate(params, captions, seed), strict=True)
@@ -90,8 +90,8 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
     With `start`, `clean` is the latents to begin from, as `compiled_sampler` says: one or
     two arrays `[n, t, h, w, c]`, a row a caption.
     """
-    text_model = build.text(config)
-    null_text, null_mask = pad_text(text_model.encode([""]), config.text.max_length)
+    text_model = frozen.text(config)
+    null_text, null_mask = pad_text(text_model.encode([""]), build.text_lengths(config))
     sampler_on = functools.cache(functools.partial(compiled_sampler, config, start=start))
 
     def generate(
@@ -115,7 +115,7 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
             # A short last batch is filled up, so that one program serves all.
             filled = [min(row, numbers[-1]) for row in range(numbers[0], numbers[0] + size)]
             rows = np.arange(numbers[0], numbers[0] + size, dtype=np.int32)
-            text = pad_text([texts[row] for row in filled], config.text.max_length)
+            text = pad_text([texts[row] for row in filled], build.text_lengths(config))
             batch = [placed(each, rows_of) for each in (rows, *text)]
             latents = [placed(each[filled].astype(np.float32), rows_of) for each in clean]
             x, d = run(params, number, *batch, *null, *latents)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
+from videojam_jax import frozen
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.sample.clips import to_video
 from videojam_jax.sample.files import SampleFolder, sample_folder
@@ -29,7 +29,7 @@ def make_writer(config: FrozenConfigDict) -> Callable[..., SampleFolder]:
     samples that are there, first with what an earlier run had finished.
     """
     generate = make_generate(config)
-    autoencoder = build.autoencoder(config)
+    autoencoder = frozen.autoencoder(config)
     shaping = {name: config[name].to_dict() for name in SHAPING}
 
     def write(

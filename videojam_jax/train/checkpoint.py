@@ -1,8 +1,8 @@
 """Checkpoints on disk (orbax): whole or absent, and of a known architecture.
 
-A checkpoint is a folder `checkpoints/STEP` with four items: `params`,
-`ema_params`, `rest` (step and optimizer state) and `architecture` (the config
-sections that fix the shapes). orbax writes under a temporary name and renames
+A checkpoint is a folder `checkpoints/STEP` with the items `params`, `ema_params`,
+`rest` (step and optimizer state), `architecture` (the config sections that fix the
+shapes) and, of an autoencoder, `latent` (shift and scale of its latents). orbax writes under a temporary name and renames
 when everything is on disk, so a folder with a number is whole.
 """
 
@@ -17,6 +17,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from videojam_jax.convert.checkpoint import (
+    open_existing,
+    read_json,
+    restore_item,
+)
 from videojam_jax.errors import UserError, first_line
 from videojam_jax.parallel import distributed
 from videojam_jax.train.state import TrainState
@@ -46,18 +51,18 @@ def latest_whole(workdir: Path) -> Path | None:
 
 
 def open_checkpoints(
-    workdir: Path, keep: int | None = None, create: bool = True
+    workdir: Path, keep: int | None = None
 ) -> ocp.CheckpointManager:
-    """The checkpoints of a run; the last `keep` of them are kept (None keeps all).
+    """The checkpoints of a run, to write to; the last `keep` of them are kept (None keeps all).
 
-    The run itself (`create`) clears away what it had half written when it was killed.
+    What it had half written when it was killed is cleared away.
     """
     return ocp.CheckpointManager(
         (workdir / "checkpoints").absolute(),
         options=ocp.CheckpointManagerOptions(
             max_to_keep=keep,
-            create=create,
-            cleanup_tmp_directories=create,
+            create=True,
+            cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
             async_options=ocp.AsyncOptions(barrier_sync_fn=_wait_for_others),
         ),
@@ -75,23 +80,30 @@ def _wait_for_others(*, key: str, timeout_ms: int) -> None:
     ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
-def save(manager: ocp.CheckpointManager, state: TrainState, architecture: dict) -> None:
-    """Begin to write `state` in the background; a step that is already there is left."""
+def save(
+    manager: ocp.CheckpointManager,
+    state: TrainState,
+    architecture: dict,
+    latent: dict | None = None,
+) -> None:
+    """Begin to write `state` in the background; a step that is already there is left.
+
+    `latent` is what was measured of an autoencoder's latents: one more item.
+    """
     step = int(jax.device_get(state.step))
     if step in manager.all_steps():
         return
     _check_space(manager, state)
+    items = {
+        "params": ocp.args.StandardSave(state.params),
+        "ema_params": ocp.args.StandardSave(state.ema_params),
+        "rest": ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
+        "architecture": ocp.args.JsonSave(architecture),
+    }
+    if latent is not None:
+        items["latent"] = ocp.args.JsonSave(latent)
     try:
-        manager.save(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.params),
-                ema_params=ocp.args.StandardSave(state.ema_params),
-                rest=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
-                architecture=ocp.args.JsonSave(architecture),
-            ),
-            force=True,
-        )
+        manager.save(step, args=ocp.args.Composite(**items), force=True)
     except Exception as error:
         if distributed.peer_lost(error):
             raise
@@ -150,48 +162,23 @@ def restore_params(
     """The parameters alone (or their average) of a run's checkpoint, and its step.
 
     UserError when the run has no checkpoint, not this step, or another architecture.
+    Converted weights have but the one set.
     """
-    manager = _open_existing(workdir)
+    manager = open_existing(workdir)
     steps = sorted(manager.all_steps())
     if step is not None and step not in steps:
         raise UserError(f"{workdir / 'checkpoints'}: no step {step}; there are {steps}")
     step = steps[-1] if step is None else step
     _check_architecture(manager, step, architecture)
-    item = "ema_params" if ema else "params"
-    params = manager.restore(
-        step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract_params)})
-    )[item]
+    has_both = (manager.directory / str(step) / "params").is_dir()
+    item = "params" if has_both and not ema else "ema_params"
+    params = restore_item(manager, step, item, abstract_params)
     manager.close()
     return params, step
 
 
-def saved_architecture(workdir: Path) -> dict:
-    """The architecture of a run's latest checkpoint; UserError when it has none."""
-    manager = _open_existing(workdir)
-    saved = _read_architecture(manager, manager.latest_step())
-    manager.close()
-    return saved
-
-
-def _open_existing(workdir: Path) -> ocp.CheckpointManager:
-    if not (workdir / "checkpoints").is_dir():
-        raise UserError(
-            f"{workdir}: no checkpoints there; it should be the workdir of a `videojam train`"
-        )
-    manager = open_checkpoints(workdir, create=False)
-    if manager.latest_step() is None:
-        raise UserError(f"{workdir / 'checkpoints'}: no whole checkpoint there yet")
-    return manager
-
-
-def _read_architecture(manager: ocp.CheckpointManager, step: int) -> dict:
-    return manager.restore(
-        step, args=ocp.args.Composite(architecture=ocp.args.JsonRestore())
-    )["architecture"]
-
-
 def _check_architecture(manager: ocp.CheckpointManager, step: int, architecture: dict) -> None:
-    difference = _first_difference(_read_architecture(manager, step), architecture)
+    difference = _first_difference(read_json(manager, step, "architecture"), architecture)
     if difference:
         key, there, here = difference
         raise UserError(

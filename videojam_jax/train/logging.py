@@ -136,9 +136,14 @@ def describe(step: int, steps: int, values: dict[str, float], seconds_left: floa
         parts.append(
             f"(appearance {values['appearance_loss']:.4f}, motion {values['motion_loss']:.4f})"
         )
+    if "psnr" in values:
+        flow = f", flow clips {values['psnr_flow']:.2f}" if "psnr_flow" in values else ""
+        parts.append(f"(PSNR {values['psnr']:.2f}{flow} dB)")
     parts.append(f"grad {values['grad_norm']:.3f}")
     parts.append(f"{values['steps_per_second']:.2f} steps/s")
-    parts.append(f"{values['tokens_per_second_per_device']:,.0f} tokens/s/device")
+    for unit in ("tokens", "frames"):
+        if f"{unit}_per_second_per_device" in values:
+            parts.append(f"{values[f'{unit}_per_second_per_device']:,.0f} {unit}/s/device")
     if "mfu" in values:
         parts.append(f"MFU {values['mfu']:.1%}")
     minutes, seconds = divmod(int(seconds_left), 60)

@@ -11,7 +11,9 @@ from jax.typing import DTypeLike
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
+from videojam_jax.configuration import is_autoencoder
 from videojam_jax.parallel.batch import check_batch
+from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
 from videojam_jax.train.optimizer import OptimizerOptions, make_optimizer
 from videojam_jax.train.step import make_step
@@ -25,6 +27,10 @@ def optimizer_of(config: FrozenConfigDict) -> optax.GradientTransformation:
 
 def training_mesh(config: FrozenConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The config's mesh; UserError when the model or the batch does not divide over it."""
+    if is_autoencoder(config):
+        mesh = make_mesh(config.mesh.to_dict(), devices)
+        check_batch(mesh, config.train.batch_size)
+        return mesh
     mesh = build.mesh(config, devices)
     check_batch(mesh, config.train.batch_size, config.train.accumulate)
     return mesh
@@ -50,7 +56,7 @@ def compiled_step(config: FrozenConfigDict, mesh: Mesh) -> Callable:
 
 def abstract_batch(config: FrozenConfigDict, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes, dtypes and shardings of the loader's global batch, before any array exists."""
-    size, length = config.train.batch_size, config.text.max_length
+    size, length = config.train.batch_size, sum(build.text_lengths(config))
     latent = (size, *build.latent_shape(config)), jnp.bfloat16
     rows = {"video": latent}
     if config.model.motion:
@@ -80,7 +86,8 @@ def parameter_count(params) -> int:
 
 
 def _text(config: FrozenConfigDict) -> tuple[tuple[int, ...], DTypeLike]:
-    """Shape and dtype of one caption's encoding."""
+    """Shape and dtype of one caption's encoding in a batch."""
+    length = sum(build.text_lengths(config))
     if config.text.name == "bytes":
-        return (config.text.max_length,), np.int32
-    return (config.text.max_length, config.text.width), jnp.bfloat16
+        return (length,), np.int32
+    return (length, max(build.text_widths(config))), jnp.bfloat16

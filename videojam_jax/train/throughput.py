@@ -60,7 +60,8 @@ def step_flops(config: FrozenConfigDict) -> dict[str, float]:
     trunk = config.model.trunk
     channels = build.latent_shape(config)[-1]
     n = build.token_count(config)
-    m, d, e = config.text.max_length, trunk.width, config.text.width
+    lengths, widths = build.text_lengths(config), build.text_widths(config)
+    m, d, e = sum(lengths), trunk.width, widths[0]
     features = channels * math.prod(config.model.patch) * (1 + config.model.motion)
     trained_text = config.text.name == "bytes"
     forward_and_backward = {
@@ -70,9 +71,11 @@ def step_flops(config: FrozenConfigDict) -> dict[str, float]:
         "trunk/modulation": 3 * 12 * d * d,
         "trunk/last_modulation": 3 * 4 * d * d,
         "trunk/time": 2 * 2 * TimeEmbedding.frequencies * d + 3 * 2 * d * d,
-        "text_in": (3 if trained_text else 2) * 2 * m * e * d,
         "": (2 + 3) * 2 * n * features * d,
     }
+    for part, (length, width) in enumerate(zip(lengths, widths, strict=True)):
+        suffix = f"_{part}" if len(widths) > 1 else ""
+        forward_and_backward[f"text_in{suffix}"] = (3 if trained_text else 2) * 2 * length * width * d
     if trained_text:
         forward_and_backward["text_encoder"] = (
             3 * config.text.blocks * (24 * m * e * e + 4 * m * m * e)

@@ -177,7 +177,7 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
                 np.stack([one[half].astype(np.float32) for one in chosen])
                 for half in (("video", "motion") if config.model.motion else ("video",))
             ]
-            text = pad_text([one["text"] for one in chosen], config.text.max_length)
+            text = pad_text([one["text"] for one in chosen], build.text_lengths(config))
             x1, *d1 = (placed(latent, rows_of) for latent in latents)
             batch = [placed(each, rows_of) for each in (permutations[rows], *text)]
             number = placed(np.uint32(setting.config.sample_seed), whole)

@@ -94,7 +94,7 @@ def real_stage(setting: Setting) -> Stage:
             return
         store.begin(folder, real_origin(setting))
         config, found = setting.held_out(), records(setting)
-        decoder = build.autoencoder(config)
+        decoder = frozen.autoencoder(config)
         for first in range(0, len(found), size):
             part = found[first : first + size]
             latents = (
@@ -162,7 +162,7 @@ def row_stage(setting: Setting, row: Row, seed: int, params_of: Callable) -> Sta
             names = ("video", "motion") if config.model.motion else ("video",)
             found = records(setting)
             clean = [np.stack([record[name] for record in found]) for name in names]
-        asked, decoder = captions(setting), build.autoencoder(config)
+        asked, decoder = captions(setting), frozen.autoencoder(config)
         generate = make_generate(config, row.start)
         params = params_of(row.kind, seed)
         with progress(len(asked), len(finished), "clips") as tell:

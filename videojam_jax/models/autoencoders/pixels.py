@@ -7,12 +7,14 @@ clips and for tests.
 
 import dataclasses
 
+import jax
 from einops import rearrange
 from jaxtyping import Array, Float
 
 from videojam_jax.errors import UserError
 
 
+@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Pixels:
     """Space-to-depth: `latent = (pixels - shift) * scale`, blocks moved to channels.

@@ -6,9 +6,12 @@ this kind trains on such records; it cannot prepare clips or decode samples.
 
 import dataclasses
 
+import jax
+
 from videojam_jax.errors import UserError
 
 
+@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Precomputed:
     """Knows how `compression` (frames, rows, columns) and `channels` shape a latent."""

@@ -1,0 +1,238 @@
+"""`videojam convert`: public weights to a checkpoint of ours, and a checkpoint to safetensors.
+
+    a file of RAFT, Wan's autoencoder, T5 or CLIP   ->  checkpoint  ->  the same tensors again
+    a run of `videojam train`                       ->  safetensors under our names  ->  checkpoint
+
+Every tensor stays what it is to the bit, unless another dtype is asked for.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from videojam_jax.convert import checkpoint
+from videojam_jax.convert.kinds import KINDS, abstract, detect
+from videojam_jax.convert.layout import Row
+from videojam_jax.convert.read import check, flat, nested, passed_over, public_tensors, read
+from videojam_jax.convert.tensors import Tensors, open_tensors
+from videojam_jax.convert.weights import CONVERTED
+from videojam_jax.errors import UserError
+from videojam_jax.files import cannot_write, passing_name, write_whole
+
+# What of a public folder goes with its weights: sizes, and the tokenizer.
+COMPANIONS = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "spiece.model",
+    "vocab.json",
+    "merges.txt",
+)
+METADATA = "videojam"  # where a safetensors file says what of ours it is
+SHARD = 5_000_000_000  # bytes of one file, as Hugging Face splits them
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    kind: str | None = None,
+    dtype: str | None = None,
+    shard_bytes: int = SHARD,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
+    """Converts in the direction that the source asks for.
+
+    Args:
+      source: a public file or folder, or the workdir of a run or of converted weights.
+      out: the folder of the checkpoint; or the file `*.safetensors`, split if it is large.
+      kind: of the public weights, a key of `KINDS`; default: found out.
+      dtype: of the arrays that are written, "float32", say; default: each as it is.
+      shard_bytes: of one safetensors file at most.
+      tell: called with lines to print.
+
+    Returns:
+      What was written.
+
+    Raises:
+      UserError: a tensor is missing, unknown or of a wrong shape, all of them named; nothing
+        of the kind at the source; or it cannot be written.
+    """
+    if checkpoint.is_checkpoint(source):
+        if kind:
+            raise UserError(f"{source} is a checkpoint of ours, which tells its kind: no --model")
+        return _to_public(source, out, dtype, shard_bytes, tell)
+    if out.suffix == ".safetensors":
+        raise UserError(
+            f"{source}: no checkpoint of ours, so this converts to one: --out must be a folder"
+        )
+    return _to_ours(source, out, kind, dtype, tell)
+
+
+def _to_ours(source: Path, out: Path, kind: str | None, dtype: str | None, tell) -> list[Path]:
+    if checkpoint.is_checkpoint(out):
+        raise UserError(f"{out}: there are checkpoints already; choose another folder")
+    tensors = open_tensors(source)
+    own = _own(tensors)
+    if own is not None and kind is None:
+        params = nested({
+            name.replace(".", "/"): _cast(np.asarray(tensor[...]), dtype)
+            for name, tensor in tensors.items()
+        })
+        tell(f"{len(tensors)} tensors of {_said(own['architecture'])}")
+        return [checkpoint.save(out, params, own["architecture"], own.get("latent"))]
+    kind = kind or detect(source, tensors)
+    known = KINDS[kind]
+    options = known.options(source, tensors)
+    module = known.module(options, np.float32)
+    rows = known.rows(module, options)
+    shapes = flat(nn.unbox(abstract(known, module)))
+    check(tensors, rows, shapes, known.ignored)  # before anything is read
+    kept = {row.ours: _dtype_in(tensors, row, dtype) for row in rows}
+    wanted = nested({path: jax.ShapeDtypeStruct(x.shape, kept[path]) for path, x in shapes.items()})
+    params = read(tensors, rows, wanted, ignored=known.ignored)
+    tell(f"{len(tensors)} tensors of {kind}: {_described(options)}")
+    if beside := passed_over(tensors, rows):
+        tell(f"{len(beside)} of them are no part of it: {', '.join(beside)}")
+    written = [checkpoint.save(out, params, {CONVERTED: {"kind": kind, "options": options}})]
+    return written + _companions(source if source.is_dir() else source.parent, out)
+
+
+def _to_public(source: Path, out: Path, dtype: str | None, shard_bytes: int, tell) -> list[Path]:
+    if out.suffix != ".safetensors":
+        raise UserError(f"{source} is a checkpoint, so --out must be a file *.safetensors")
+    architecture = checkpoint.read_architecture(source)
+    params, latent = _as_saved(source)
+    about = architecture.get(CONVERTED)
+    metadata = {"format": "pt"}
+    if about:
+        known = KINDS[about["kind"]]
+        module = known.module(about["options"], np.float32)
+        tensors = public_tensors(params, known.rows(module, about["options"]))
+    else:
+        tensors = {path.replace("/", "."): x for path, x in flat(params).items()}
+        own = {"architecture": architecture} | ({"latent": latent} if latent else {})
+        metadata[METADATA] = json.dumps(own)
+    tell(f"{len(tensors)} tensors of {_said(architecture)}")
+    with cannot_write(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    written = _write(out, tensors, metadata, dtype, shard_bytes)
+    return written + _companions(source, out.parent)
+
+
+def _as_saved(source: Path) -> tuple[dict[str, Any], Any]:
+    """The averaged parameters as NumPy arrays of the dtypes they were saved in."""
+    manager = checkpoint.open_existing(source)
+    step = manager.latest_step()
+    folder = manager.directory / str(step)
+    latent = checkpoint.read_json(manager, step, "latent")
+    manager.close()
+    with ocp.PyTreeCheckpointer() as reader:
+        known = reader.metadata(folder / "ema_params").item_metadata.tree
+        # As NumPy's: the devices that wrote it may be more than there are here.
+        kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), known)
+        params = reader.restore(
+            folder / "ema_params", args=ocp.args.PyTreeRestore(restore_args=kinds)
+        )
+    return params, latent
+
+
+def _write(
+    out: Path,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
+    dtype: str | None,
+    shard_bytes: int,
+) -> list[Path]:
+    """One file, or several and their index; only one file's tensors are copied at a time."""
+    groups: list[list[str]] = [[]]
+    size = 0
+    for name, tensor in tensors.items():
+        wanted = _kept(tensor.dtype, dtype).itemsize * tensor.size
+        if groups[-1] and size + wanted > shard_bytes:
+            groups.append([])
+            size = 0
+        groups[-1].append(name)
+        size += wanted
+    count, places, written, total = len(groups), {}, [], 0
+    for number, names in enumerate(groups, start=1):
+        split = f"{out.stem}-{number:05d}-of-{count:05d}.safetensors"
+        path = out if count == 1 else out.with_name(split)
+        part = {name: np.ascontiguousarray(_cast(tensors[name], dtype)) for name in names}
+        # A scalar comes out of ascontiguousarray with an axis.
+        part = {name: x.reshape(tensors[name].shape) for name, x in part.items()}
+        with passing_name(path) as passing, cannot_write(path):
+            save_file(part, passing, metadata=dict(metadata))
+            passing.chmod(0o644)  # the library leaves it to its owner alone
+        places |= {name: path.name for name in names}
+        total += sum(x.nbytes for x in part.values())
+        written.append(path)
+    if count > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": places}
+        path = out.with_name(f"{out.name}.index.json")
+        written.append(write_whole(path, json.dumps(index, indent=2) + "\n"))
+    return written
+
+
+def _own(tensors: Tensors) -> dict[str, Any] | None:
+    """What a safetensors file says of the run of ours that it came from."""
+    path = tensors.path
+    if path.name.endswith(".index.json"):
+        path = path.parent / sorted(set(json.loads(path.read_bytes())["weight_map"].values()))[0]
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, framework="np") as file:
+        said = (file.metadata() or {}).get(METADATA)
+    return json.loads(said) if said else None
+
+
+def _dtype_in(tensors: Tensors, row: Row, dtype: str | None) -> np.dtype:
+    names = [name.format(0) if row.stack else name for name in (row.public, *row.also)]
+    there = next(tensors[name].dtype for name in names if name in tensors)
+    return _kept(there, dtype)
+
+
+def _kept(there: np.dtype, dtype: str | None) -> np.dtype:
+    """What an array is kept as: as it is, or as asked for if it is of floating point."""
+    is_float = jnp.issubdtype(there, jnp.floating)
+    return np.dtype(dtype) if dtype and is_float else np.dtype(there)
+
+
+def _cast(array: np.ndarray, dtype: str | None) -> np.ndarray:
+    return array.astype(_kept(array.dtype, dtype), copy=False)
+
+
+def _companions(source: Path, out: Path) -> list[Path]:
+    """Copies what belongs to the weights, as far as it is there and not there yet."""
+    copied = []
+    for name in COMPANIONS:
+        if (source / name).is_file() and not (out / name).exists():
+            with passing_name(out / name) as passing, cannot_write(out / name):
+                shutil.copyfile(source / name, passing)
+            copied.append(out / name)
+    return copied
+
+
+def _said(architecture: Mapping[str, Any]) -> str:
+    about = architecture.get(CONVERTED)
+    if about:
+        return f"{about['kind']}: {_described(about['options'])}"
+    if "tae" in architecture:
+        return "a temporal autoencoder"
+    return "VideoJAM" if architecture.get("model", {}).get("motion") else "a base model"
+
+
+def _described(options: Mapping[str, Any]) -> str:
+    short = {key: value for key, value in options.items() if not isinstance(value, (list, tuple))}
+    return ", ".join(f"{key} {value}" for key, value in short.items() if value is not None)

@@ -1,0 +1,170 @@
+"""From a public file's tensors to the parameters of a model of ours, and the names back."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from videojam_jax.convert.layout import Row
+from videojam_jax.convert.tensors import Tensor, Tensors
+from videojam_jax.errors import UserError
+
+
+def read(
+    tensors: Tensors,
+    rows: Sequence[Row],
+    abstract: Mapping[str, Any],
+    *,
+    ignored: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Reads a model's parameters, and only those parts of them that this process's devices hold.
+
+    Args:
+      tensors: of the file.
+      rows: the layout; one for each array of `abstract`.
+      abstract: nested dictionaries of `jax.ShapeDtypeStruct`. Where one has a sharding, its
+        array is read slice by slice to the devices it names; else it comes as one NumPy
+        array. Numbers are cast to its dtype, a slice at a time.
+      ignored: patterns of tensors that the model rightly has no use for.
+
+    Returns:
+      The parameters, in the form of `abstract`.
+
+    Raises:
+      UserError: a tensor is missing, has another shape, or is not known; all are named.
+    """
+    wanted = flat(abstract)
+    check(tensors, rows, wanted, ignored)
+    found = {row.ours: _read_row(tensors, row, wanted[row.ours]) for row in rows}
+    return nested(found)
+
+
+def check(
+    tensors: Tensors,
+    rows: Sequence[Row],
+    wanted: Mapping[str, Any],
+    ignored: Sequence[str] = (),
+) -> None:
+    """UserError naming every tensor that is missing, has a wrong shape, or is not known."""
+    ours = [row.ours for row in rows]
+    if sorted(ours) != sorted(wanted):
+        odd = sorted(set(ours) ^ set(wanted)) or sorted(o for o in ours if ours.count(o) > 1)
+        raise ValueError(f"the layout is not that of the model: {odd}")
+    missing, wrong, used = [], [], set()
+    for row in rows:
+        shape = wanted[row.ours].shape
+        for layer, names in enumerate(_public_names(row)):
+            used.update(names)
+            name = next((name for name in names if name in tensors), None)
+            if name is None:
+                missing.append(names[0])
+                continue
+            of_ours = shape[1:] if row.stack else shape
+            there = tuple(tensors[name].shape)
+            if len(there) != len(of_ours) or _transposed(there, row.axes) != tuple(of_ours):
+                public = _untransposed(of_ours, row.axes)
+                wrong.append(f"{name} is {list(there)}, the model wants {list(public)}")
+            elif row.stack and layer >= shape[0]:
+                wrong.append(f"{name}: the model has {shape[0]} layers")
+    patterns = [re.compile(pattern) for pattern in ignored]
+    unknown = [
+        name
+        for name in tensors
+        if name not in used and not any(pattern.fullmatch(name) for pattern in patterns)
+    ]
+    problems = []
+    for what, names in (("missing", missing), ("of another shape", wrong), ("unknown", unknown)):
+        if names:
+            problems.append(f"{len(names)} {what}: {', '.join(names)}")
+    if problems:
+        raise UserError(f"{tensors.path} does not fit the model; {'; '.join(problems)}")
+
+
+def passed_over(tensors: Tensors, rows: Sequence[Row]) -> list[str]:
+    """The tensors of a file that the layout does not read."""
+    used = {name for row in rows for names in _public_names(row) for name in names}
+    return [name for name in tensors if name not in used]
+
+
+def public_tensors(params: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    """Our parameters under their public names and in their public axes: `read`'s inverse."""
+    arrays = flat(params)
+    found = {}
+    for row in rows:
+        ours = arrays[row.ours]
+        layers = ours if row.stack else [ours]
+        for (name, *_), layer in zip(_public_names(row), layers, strict=True):
+            layer = np.asarray(layer)
+            back = None if row.axes is None else np.argsort(row.axes)
+            found[name] = layer if back is None else layer.transpose(back)
+    return found
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": x}}` as `{"a/b": x}`."""
+    found = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        found |= flat(value, f"{path}/") if isinstance(value, Mapping) else {path: value}
+    return found
+
+
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flat`."""
+    tree: dict[str, Any] = {}
+    for path, value in arrays.items():
+        *parts, name = path.split("/")
+        branch = tree
+        for part in parts:
+            branch = branch.setdefault(part, {})
+        branch[name] = value
+    return tree
+
+
+def _public_names(row: Row) -> list[tuple[str, ...]]:
+    """For each layer (or the one tensor), the names it may have."""
+    names = (row.public, *row.also)
+    if not row.stack:
+        return [names]
+    return [tuple(name.format(layer) for name in names) for layer in range(row.stack)]
+
+
+def _read_row(tensors: Tensors, row: Row, struct) -> Any:
+    parts: list[Tensor] = []
+    for names in _public_names(row):
+        parts.append(tensors[next(name for name in names if name in tensors)])
+    sharding = getattr(struct, "sharding", None)
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        if not row.stack:
+            return _slice(parts[0], index, row.axes, struct.dtype)
+        layers, *rest = index
+        return np.stack([_slice(p, tuple(rest), row.axes, struct.dtype) for p in parts[layers]])
+
+    if sharding is None:
+        return part((slice(None),) * len(struct.shape))
+    return jax.make_array_from_callback(struct.shape, sharding, part)
+
+
+def _slice(tensor: Tensor, index: tuple[slice, ...], axes, dtype) -> np.ndarray:
+    """The part of `tensor.transpose(axes)` at `index`."""
+    public = index if axes is None else _untransposed(index, axes)
+    found = np.asarray(tensor[public] if public else tensor[...])
+    found = found if axes is None else found.transpose(axes)
+    return np.array(found, dtype, order="C")
+
+
+def _transposed(values, axes):
+    return tuple(values) if axes is None else tuple(values[axis] for axis in axes)
+
+
+def _untransposed(values, axes):
+    """The order of the public tensor, from ours."""
+    if axes is None:
+        return tuple(values)
+    back: list[Any] = [None] * len(axes)
+    for value, axis in zip(values, axes, strict=True):
+        back[axis] = value
+    return tuple(back)

@@ -1,0 +1,166 @@
+"""The tensors of a file of weights, by name, each read only when asked for, and by slices."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import ml_dtypes  # noqa: F401 NumPy learns bfloat16 from it
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from videojam_jax.convert.torch_file import open_torch_file
+from videojam_jax.errors import UserError, first_line
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_INDEX = ".safetensors.index.json"
+_TORCH_INDEX = ".bin.index.json"
+# What a folder as Hugging Face keeps it may hold, the first that is there, before names that
+# are less common; diffusers and transformers have names of their own.
+_PREFERRED = tuple(
+    f"{name}{ending}"
+    for ending in (_INDEX, ".safetensors", _TORCH_INDEX, ".bin")
+    for name in ("model", "diffusion_pytorch_model", "pytorch_model")
+)
+
+
+class Tensor(Protocol):
+    """A tensor in a file: `tensor[1:3, :]` reads that part alone."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __getitem__(self, index) -> np.ndarray: ...
+
+
+def open_tensors(path: str | os.PathLike) -> "Tensors":
+    """Opens a file of weights; nothing but names and shapes is read yet.
+
+    Args:
+      path: `*.safetensors`, a file of `torch.save` (`.pth`, `.pt`, `.bin`), the index
+        `*.index.json` of one that is split, or a folder with one of these as Hugging Face
+        lays them out.
+
+    Raises:
+      UserError: no such file, none of these kinds, damaged, or a part that is missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = _in_folder(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file of weights")
+    if path.name.endswith((_INDEX, _TORCH_INDEX)):
+        return Tensors(path, _from_index(path))
+    if path.suffix == ".safetensors":
+        return Tensors(path, _from_safetensors(path))
+    if path.suffix in SUFFIXES:
+        return Tensors(path, open_torch_file(path))
+    raise UserError(f"{path}: weights are read from {', '.join(SUFFIXES)} and *{_INDEX}")
+
+
+class Tensors(Mapping[str, Tensor]):
+    """The tensors of a file by name.
+
+    Attributes:
+      path: of the file (or the index) they are in.
+    """
+
+    def __init__(self, path: Path, tensors: Mapping[str, Tensor]):
+        self.path = path
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+class _Sliced:
+    """A tensor of a safetensors file."""
+
+    def __init__(self, file, name: str):
+        self._slice = file.get_slice(name)
+        self.shape = tuple(self._slice.get_shape())
+        self.dtype = np.dtype(_SAFETENSORS[self._slice.get_dtype()])
+
+    def __getitem__(self, index) -> np.ndarray:
+        if 0 in self.shape:  # the library finds every slice of it out of bounds
+            return np.zeros(self.shape, self.dtype)[index]
+        return self._slice[index]
+
+
+_SAFETENSORS = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+
+def _in_folder(folder: Path) -> Path:
+    for name in _PREFERRED:
+        if (folder / name).is_file():
+            return folder / name
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for endings in ((_INDEX, _TORCH_INDEX), SUFFIXES):
+        found = [path for path in files if path.name.endswith(endings)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            break
+    if found:
+        names = ", ".join(path.name for path in found[:4])
+        raise UserError(f"{folder}: several files of weights ({names}); name one of them")
+    raise UserError(
+        f"{folder}: no weights in it; wanted: *{_INDEX}, or a file {', '.join(SUFFIXES)}"
+    )
+
+
+def _from_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        file = safe_open(path, framework="np")
+        return {name: _Sliced(file, name) for name in file.keys()}
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a whole safetensors file ({first_line(error)})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except KeyError as error:
+        raise UserError(
+            f"{path}: it holds numbers of the kind {error}, which are not read here; known are "
+            f"{', '.join(_SAFETENSORS)}"
+        ) from error
+
+
+def _from_index(path: Path) -> dict[str, Tensor]:
+    try:
+        places = dict(json.loads(path.read_bytes())["weight_map"])
+        names = sorted(set(places.values()))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: not an index of files of weights, whose \"weight_map\" tells each tensor's "
+            f"file ({type(error).__name__}: {first_line(error)})"
+        ) from error
+    parts = {}
+    for part in names:
+        if not (path.parent / part).is_file():
+            raise UserError(f"{path}: its part {part} is missing")
+        read = _from_safetensors if part.endswith(".safetensors") else open_torch_file
+        parts[part] = read(path.parent / part)
+    missing = [name for name, part in places.items() if name not in parts[part]]
+    if missing:
+        raise UserError(f"{path}: {missing[0]} is not in {places[missing[0]]}, where it should be")
+    return {name: parts[part][name] for name, part in places.items()}

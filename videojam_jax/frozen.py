@@ -1,0 +1,271 @@
+"""The models that are not trained here, with their weights: autoencoder, text, optical flow.
+
+A config names them and says where their weights are. Training needs none of them: it reads
+what `prepare` made with them. `without_weights` is what it needs to know.
+"""
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Sharding
+from ml_collections import FrozenConfigDict
+
+from videojam_jax.convert import checkpoint
+from videojam_jax.convert.tokenizers import open_tokenizer
+from videojam_jax.convert.weights import kind_of, load_weights, random_weights
+from videojam_jax.errors import UserError
+from videojam_jax.models.autoencoders.discriminator import PatchDiscriminator
+from videojam_jax.models.autoencoders.pixels import Pixels
+from videojam_jax.models.autoencoders.precomputed import Precomputed
+from videojam_jax.models.autoencoders.tae import Tae, TaeNet
+from videojam_jax.models.autoencoders.wan_vae import WanAutoencoder, WanVae
+from videojam_jax.models.raft import RAFT
+from videojam_jax.models.text.bytes import ByteText
+from videojam_jax.models.text.precomputed import PrecomputedText
+from videojam_jax.models.text.pretrained import PretrainedText, TextEncoder
+from videojam_jax.motion.raft import flow_of_clips
+from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.parallel.rules import partitioned, tree_shardings
+
+RANDOM = "random"
+
+Autoencoder = Pixels | Precomputed | Tae | WanVae
+
+
+def without_weights(config: FrozenConfigDict) -> Autoencoder:
+    """The autoencoder as far as shapes go: its `latent_shape` and `channels`."""
+    section = config.autoencoder
+    if section.name == "tae":
+        return tae_shape(section)
+    if section.name == "wan_vae":
+        return WanVae(WanAutoencoder(), None)
+    return autoencoder(config)
+
+
+def tae_shape(section: FrozenConfigDict) -> Tae:
+    """A temporal autoencoder that knows its shapes alone."""
+    levels = 1 + int(math.log2(max(section.compression)))
+    net = TaeNet(section.channels, 8, (1,) * levels, compression=section.compression)
+    tile = 4 * section.compression[0]
+    return Tae(net, None, 0.0, 1.0, tile, 0)
+
+
+def autoencoder(config: FrozenConfigDict, sharding: Sharding | None = None) -> Autoencoder:
+    """The autoencoder, with its weights on one device of this process or as `sharding` says.
+
+    Raises:
+      UserError: it has weights, and there are none, or others.
+    """
+    section = config.autoencoder
+    sharding = sharding or one_device()
+    if section.name == "pixels":
+        return Pixels(section.patch, section.shift, section.scale)
+    if section.name == "precomputed":
+        return Precomputed(section.compression, section.channels)
+    if not section.weights:
+        raise UserError(
+            f"config.autoencoder.name = {section.name!r} needs weights to encode or decode: set "
+            f"config.autoencoder.weights ({RANDOM!r} for random ones, to try)"
+        )
+    dtype = jnp.dtype(section.dtype)
+    with _weights_may_go_to_devices():
+        if section.name == "tae":
+            return _tae(section, config.clip.frames, dtype, sharding)
+        if section.weights == RANDOM:
+            found = random_weights("wan_vae", {}, sharding, dtype=dtype)
+        else:
+            found = load_weights("wan_vae", section.weights, sharding, dtype=dtype)
+        return WanVae(found.module, found.params, section.chunk)
+
+
+def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> Tae:
+    options: dict[str, Any] = {"compression": section.compression, "channels": section.channels}
+    critic_width, latent = 0, None
+    if section.weights != RANDOM:
+        architecture = checkpoint.read_architecture(Path(section.weights))
+        if "tae" not in architecture:
+            raise UserError(
+                f"{section.weights}: no temporal autoencoder; config.autoencoder.weights should "
+                "be the workdir of a `videojam train` of one"
+            )
+        found = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in architecture["tae"].items()
+        }
+        for key, wanted in options.items():
+            if found[key] != wanted:
+                raise UserError(
+                    f"{section.weights}: a temporal autoencoder with {key} {found[key]}, but "
+                    f"config.autoencoder.{key} = {wanted}"
+                )
+        options, critic_width = found, architecture["discriminator"]
+    net = TaeNet(**options, dtype=dtype)
+    video = jnp.zeros((1, net.compression[0], *(2 * n for n in net.compression[1:]), 3))
+
+    def init(key):
+        params = {"autoencoder": net.init(key, video)["params"]}
+        if critic_width:
+            critic = PatchDiscriminator(critic_width)
+            params["discriminator"] = critic.init(key, jnp.zeros((1, 1, 16, 16, 3)))["params"]
+        return nn.unbox(params)
+
+    if section.weights == RANDOM:
+        params = jax.jit(lambda: init(jax.random.key(0)), out_shardings=sharding)()
+    else:
+        wanted = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            jax.eval_shape(init, jax.random.key(0)),
+        )
+        params, latent = checkpoint.load(Path(section.weights), wanted)
+        if latent is None:
+            raise UserError(
+                f"{section.weights}: its latents' shift and scale are missing from the checkpoint"
+            )
+    latent = latent or {"shift": [0.0] * net.channels, "scale": [1.0] * net.channels}
+    shift, scale = (
+        jax.device_put(np.asarray(latent[name], np.float32), sharding)
+        for name in ("shift", "scale")
+    )
+    return Tae(
+        net, params["autoencoder"], shift, scale, section.tile, section.overlap, frames=frames
+    )
+
+
+def device_flow(config: FrozenConfigDict) -> Callable | None:
+    """A pytree that gives the flow of uint8 clips on the devices; None where the CPU does.
+
+    Raises:
+      UserError: there are no weights, or not of RAFT.
+    """
+    if config.motion.flow != "raft":
+        return None
+    section = config.motion.raft
+    if not section.weights:
+        raise UserError(
+            "config.motion.flow = 'raft' needs weights: set config.motion.raft.weights to "
+            f"torchvision's or princeton-vl's file ({RANDOM!r} for random ones, to try)"
+        )
+    dtype = jnp.dtype(section.dtype)
+    with _weights_may_go_to_devices():
+        if section.weights == RANDOM:
+            options = {"size": section.size, "naming": "torchvision"}
+            found = random_weights("raft", options, one_device(), dtype=dtype)
+        else:
+            found = load_weights("raft", section.weights, one_device(), dtype=dtype)
+    model = RAFT(found.module.size, section.correlation, dtype)
+    estimate = functools.partial(
+        _raft_flow, model=model, updates=section.updates, pairs=section.pairs
+    )
+    return jax.tree_util.Partial(estimate, found.params)
+
+
+def _raft_flow(params, video, *, model: RAFT, updates: int, pairs: int):
+    return flow_of_clips(model, params, video, updates=updates, pairs=pairs)
+
+
+def text(config: FrozenConfigDict) -> ByteText | PrecomputedText | PretrainedText:
+    """What encodes captions.
+
+    Raises:
+      UserError: its encoders have no weights, or others than the config says.
+    """
+    section = config.text
+    if section.name == "bytes":
+        return ByteText(section.max_length)
+    if section.name == "precomputed":
+        return PrecomputedText(section.width, section.max_length)
+    if not section.weights:
+        raise UserError(
+            "config.text.name = 'pretrained' needs weights to encode captions: set "
+            "config.text.weights, one folder for each encoder"
+        )
+    encoders = zip(section.weights, section.max_lengths, section.widths, strict=True)
+    return PretrainedText(
+        tuple(_encoder(*one, section.batch_size, section.dtype) for one in encoders)
+    )
+
+
+def _encoder(path: str, max_length: int, width: int, rows: int, dtype: str) -> TextEncoder:
+    kind = kind_of(path, ("t5", "clip"))
+    # An encoder of ten billion parameters does not fit on every device: they share one copy.
+    devices = jax.local_devices()
+    mesh = make_mesh({"data": 1, "fsdp": len(devices)}, devices)
+    shardings = functools.partial(tree_shardings, mesh)
+    dtype = jnp.dtype(dtype)
+    with _weights_may_go_to_devices():
+        found = load_weights(kind, path, shardings, dtype=dtype, param_dtype=dtype)
+    module = found.module
+    if module.width != width:
+        raise UserError(
+            f"{path}: embeddings of width {module.width}, but config.text.widths says {width}"
+        )
+    if kind == "clip" and module.max_length < max_length:
+        raise UserError(
+            f"{path}: texts of at most {module.max_length} tokens, but config.text.max_lengths "
+            f"says {max_length}"
+        )
+
+    def apply(params, tokens, mask):
+        return module.apply({"params": params}, tokens, mask)
+
+    return TextEncoder(
+        open_tokenizer(found.folder, kind),
+        partitioned(mesh, apply),
+        found.params,
+        max_length,
+        rows,
+        module.vocabulary,
+    )
+
+
+def fingerprints(*models: Any) -> list[str]:
+    """Tells weights apart by their bits, one word for each model that has any."""
+    found = []
+    for model in models:
+        parts = model.encoders if isinstance(model, PretrainedText) else [model]
+        for part in parts:
+            leaves = jax.tree.leaves(part.params if isinstance(part, TextEncoder) else part)
+            if leaves and isinstance(leaves[0], jax.Array):
+                sums = jax.device_get(_bit_sums(leaves))
+                words = [f"{x.dtype}{x.shape}{int(s)}" for x, s in zip(leaves, sums, strict=True)]
+                found.append(hashlib.sha256(" ".join(words).encode()).hexdigest()[:16])
+    return found
+
+
+@jax.jit
+def _bit_sums(leaves: list[jax.Array]) -> list[jax.Array]:
+    def one(x):
+        bits = x.view(f"uint{8 * x.dtype.itemsize}").astype(jnp.uint32).reshape(-1)
+        place = jnp.arange(bits.size, dtype=jnp.uint32)
+        return _mixed(bits + _mixed(place)).sum(dtype=jnp.uint32)
+
+    return [one(x) for x in leaves]
+
+
+def _mixed(bits: jax.Array) -> jax.Array:
+    """Another number for each of 32 bits (Wellons's "lowbias32").
+
+    What is multiplied by its place alone and added up can be the same for two rows that
+    changed places: weights that were bfloat16 end in zeros, as do the distances of rows.
+    """
+    bits = (bits ^ bits >> 16) * jnp.uint32(0x7FEB352D)
+    bits = (bits ^ bits >> 15) * jnp.uint32(0x846CA68B)
+    return bits ^ bits >> 16
+
+
+def _weights_may_go_to_devices():
+    """Where a job forbids accidental transfers: this one is meant."""
+    return jax.transfer_guard_host_to_device("allow")
+
+
+def one_device() -> Sharding:
+    """The first device of this process."""
+    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

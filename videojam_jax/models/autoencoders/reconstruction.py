@@ -1,0 +1,176 @@
+"""What a temporal autoencoder is trained on, and how its latents are measured.
+
+Movie Gen (arXiv 2410.13720, section 3.1.1): L1, a perceptual loss, KL, an adversarial loss
+and the outlier penalty. In the place of the perceptual loss, which needs the weights of
+another network, stands the L1 distance of differences between neighbouring pixels and
+frames, at several scales.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from videojam_jax.errors import UserError
+
+# Below this a channel of latents counts as one that does not vary.
+SMALLEST_STD = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Weights of the losses; all of them are means, so they do not depend on a clip's size.
+
+    Attributes:
+      l1, gradient, kl, outlier: of the terms of `reconstruction_loss`.
+      gradient_scales: of the gradient loss, each half of the one before.
+      outlier_r: in standard deviations, from where a latent is an outlier.
+      adversarial: of the generator's loss, from step `adversarial_start` on.
+
+    Raises:
+      UserError: a negative weight, or fewer than one scale.
+    """
+
+    l1: float = 1.0
+    gradient: float = 1.0
+    gradient_scales: int = 3
+    kl: float = 1e-6
+    outlier: float = 1.0
+    outlier_r: float = 3.0
+    adversarial: float = 0.0
+    adversarial_start: int = 0
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            least = 1 if field.name == "gradient_scales" else 0
+            if not getattr(self, field.name) >= least:
+                raise UserError(
+                    f"loss.{field.name} is {getattr(self, field.name)}; "
+                    f"it must be {least} or more"
+                )
+
+
+def reconstruction_loss(
+    video: Float[Array, "b t h w p"],
+    decoded: Float[Array, "b t h w p"],
+    mean: Float[Array, "b t2 h2 w2 c"],
+    log_variance: Float[Array, "b t2 h2 w2 c"],
+    options: Options,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The weighted sum of all terms but the adversarial one, and each term unweighted."""
+    error = decoded.astype(jnp.float32) - video.astype(jnp.float32)
+    mean, log_variance = mean.astype(jnp.float32), log_variance.astype(jnp.float32)
+    parts = {
+        "l1": jnp.mean(jnp.abs(error)),
+        "gradient": gradient_loss(error, options.gradient_scales),
+        "kl": kl_divergence(mean, log_variance),
+        "outlier": outlier_penalty(mean, options.outlier_r),
+    }
+    return sum(getattr(options, name) * part for name, part in parts.items()), parts
+
+
+def adversarial_weight(step: Int[Array, ""] | int, options: Options) -> Float[Array, ""]:
+    """The weight of `discriminator.generator_loss` at `step`: 0, then constant."""
+    return options.adversarial * jnp.asarray(step >= options.adversarial_start, jnp.float32)
+
+
+def gradient_loss(error: Float[Array, "b t h w p"], scales: int) -> Float[Array, ""]:
+    """L1 of the differences of neighbours in rows, columns and frames, summed over these.
+
+    Differences are linear, so those of two clips differ as those of the clips' difference,
+    `error`, do from zero. The mean over `scales` scales; from one to the next, blocks of
+    2 x 2 pixels become their mean, while there are 4 x 4.
+    """
+    total = jnp.zeros(())
+    count = 0
+    while True:
+        for axis in (1, 2, 3):
+            if error.shape[axis] > 1:
+                total = total + jnp.mean(jnp.abs(jnp.diff(error, axis=axis)))
+        count += 1
+        b, t, h, w, p = error.shape
+        if count == scales or min(h, w) < 4:
+            return total / count
+        error = error[:, :, : h // 2 * 2, : w // 2 * 2]
+        error = error.reshape(b, t, h // 2, 2, w // 2, 2, p).mean(axis=(3, 5))
+
+
+def kl_divergence(
+    mean: Float[Array, "..."], log_variance: Float[Array, "..."]
+) -> Float[Array, ""]:
+    """`(mean^2 + variance - 1 - log variance) / 2`: to N(0, 1), a latent element's mean."""
+    return jnp.mean(mean**2 + jnp.exp(log_variance) - 1 - log_variance) / 2
+
+
+def outlier_penalty(latent: Float[Array, "b t h w c"], r: float = 3.0) -> Float[Array, ""]:
+    """Movie Gen's outlier penalty: `mean_ij max(|X_ij - mean(X)| - r |std(X)|, 0)`.
+
+    `X_ij` is the vector of one position, `mean` and `std` are those of each channel over
+    the rows and columns of one frame ("T is rolled into the batch"), `|.|` is the length
+    of a vector.
+    """
+    away = latent - latent.mean(axis=(2, 3), keepdims=True)
+    squares = away**2
+    length = _root(squares.sum(axis=-1))
+    spread = _root(squares.mean(axis=(2, 3)).sum(axis=-1))
+    return jnp.mean(jnp.maximum(length - r * spread[:, :, None, None], 0))
+
+
+def _root(x: Array) -> Array:
+    """A square root whose gradient at 0 is 0, not infinite: a black clip's latents are equal."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def psnr(
+    video: Float[Array, "b t h w p"], decoded: Float[Array, "b t h w p"]
+) -> Float[Array, " b"]:
+    """`10 log10(4 / mean squared error)` of each clip, in dB; pixels in [-1, 1].
+
+    What is decoded is clipped first. Equal clips have 106 dB, as if every pixel were off
+    by 1e-5.
+    """
+    error = jnp.clip(decoded.astype(jnp.float32), -1, 1) - video.astype(jnp.float32)
+    squares = jnp.mean(error**2, axis=(1, 2, 3, 4))
+    return 10 * jnp.log10(4 / jnp.maximum(squares, 1e-10))
+
+
+class Moments(NamedTuple):
+    """Of the latents of a data set, each channel by itself: made by `moments`, joined by `merge`.
+
+    `squares` are the summed squares of distances to the mean (Chan, Golub and LeVeque,
+    1979): plain sums of squares lose a small spread around a large mean in float32.
+    """
+
+    count: Float[Array, ""]
+    mean: Float[Array, " c"]
+    squares: Float[Array, " c"]
+
+
+def moments(latent: Float[Array, "... c"]) -> Moments:
+    """Those of one batch, over every axis but the last, in float32."""
+    flat = latent.astype(jnp.float32).reshape(-1, latent.shape[-1])
+    mean = flat.mean(axis=0)
+    count = jnp.asarray(flat.shape[0], jnp.float32)
+    return Moments(count, mean, ((flat - mean) ** 2).sum(axis=0))
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """Those of both together. Plain arithmetic: NumPy in float64 stays that."""
+    count = a.count + b.count
+    part = b.count / count
+    apart = b.mean - a.mean
+    mean = a.mean + part * apart
+    return Moments(count, mean, a.squares + b.squares + apart**2 * a.count * part)
+
+
+def shift_and_scale(
+    measured: Moments,
+) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """What brings each channel to mean 0 and variance 1: `(latent - shift) * scale`.
+
+    A channel that hardly varies (below `SMALLEST_STD`) is not blown up further.
+    """
+    std = jnp.sqrt(measured.squares / measured.count)
+    return jnp.asarray(measured.mean), 1 / jnp.maximum(std, SMALLEST_STD)

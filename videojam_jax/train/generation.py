@@ -1,0 +1,157 @@
+"""A base model or VideoJAM in training, on prepared clips."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import FrozenConfigDict
+
+from videojam_jax import build
+from videojam_jax.convert.checkpoint import read_architecture
+from videojam_jax.data import loader, records
+from videojam_jax.errors import UserError
+from videojam_jax.models.joint import widen
+from videojam_jax.parallel.batch import local_rows
+from videojam_jax.parallel.rules import replicated
+from videojam_jax.sample.writer import make_writer
+from videojam_jax.train import checkpoint, logging, throughput
+from videojam_jax.train.places import beside
+from videojam_jax.train.program import compiled_step, optimizer_of
+from videojam_jax.train.state import TrainState, abstract_params
+from videojam_jax.train.task import Task
+
+
+def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
+    """The training that a config describes.
+
+    Raises:
+      UserError: the prepared clips are missing, or not those of this config.
+    """
+    section = config.train
+    dataset = loader.open_dataset(beside(section.dataset, workdir))
+    _check_dataset(dataset, config)
+    lengths = build.text_lengths(config)
+    null_text, null_mask = records.pad_text([dataset.null_text], lengths)
+
+    def compiled():
+        null = jax.device_put((null_text[0], null_mask[0]), replicated(mesh))
+        step = compiled_step(config, mesh)
+        return lambda state, batch: step(state, batch, null)
+
+    def batches(step: int):
+        return loader.batches(
+            dataset,
+            seed=config.seed,
+            batch_size=section.batch_size,
+            start_step=step,
+            text_length=lengths,
+            rows=local_rows(mesh, section.batch_size),
+            threads=section.loader_threads,
+            motion=config.model.motion,
+        )
+
+    return Task(
+        title="VideoJAM" if config.model.motion else "base model",
+        clips=len(dataset),
+        architecture=build.architecture(config),
+        init=build.init(config),
+        optimizer=optimizer_of(config),
+        compiled=compiled,
+        batches=batches,
+        rate=_rate(config),
+        from_run=lambda other, abstract: _params_of(config, other, abstract),
+        show=_sample_writer(config, workdir, dataset) if section.sample_every else None,
+    )
+
+
+def _params_of(config: FrozenConfigDict, other: Path, abstract: TrainState):
+    """Another run's averaged parameters; those of a base are widened for a joint model."""
+    base = build.as_base(config)
+    saved = read_architecture(other)
+    if config.model.motion and not saved.get("model", {}).get("motion", True):
+        mesh = abstract.step.sharding.mesh
+        base_params = abstract_params(build.init(base), mesh)
+        params, step = checkpoint.restore_params(
+            other, base_params, build.architecture(base), ema=True
+        )
+        shardings = jax.tree.map(lambda x: x.sharding, abstract.params)
+        widened = jax.jit(widen, out_shardings=shardings)(params)
+        return widened, step, "widened for motion, averaged parameters"
+    params, step = checkpoint.restore_params(
+        other, abstract.params, build.architecture(config), ema=True
+    )
+    return params, step, "averaged parameters"
+
+
+def _sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
+    """`show(state, step, log)`: sample clips as files and, by the process with a log, in TensorBoard.
+
+    To be called by every process of the run.
+    """
+    prompts = list(config.train.sample_prompts) or [
+        dataset[i]["caption"] for i in range(min(4, len(dataset)))
+    ]
+    write = make_writer(config)
+
+    def show(state: TrainState, step: int, log: logging.RunLog | None) -> None:
+        params = state.ema_params if config.sample.ema else state.params
+        out = workdir / "samples" / f"step_{step:08}"
+        folder = write(out, params, prompts, config.seed, step)
+        for number in range(len(prompts)) if log else ():
+            _, gif, *_ = folder.clip_files(number)
+            shape = config.clip.height, config.clip.width
+            log.clip(step, f"samples/{number}", (out / gif).read_bytes(), shape)
+
+    return show
+
+
+def _check_dataset(dataset, config: FrozenConfigDict) -> None:
+    wanted = build.latent_shape(config)
+    if tuple(dataset.latent_shape) != wanted:
+        raise UserError(
+            f"{dataset.folder}: its latents are {tuple(dataset.latent_shape)}, but this config's "
+            f"clip and autoencoder make {wanted}: prepare the clips with this config"
+        )
+    there, wanted = _text_kind(dataset.null_text), _wanted_text(config)
+    if there != wanted:
+        raise UserError(
+            f"{dataset.folder}: its captions are {there}, which config.text.name = "
+            f"{config.text.name!r} does not read (it reads {wanted}): prepare the clips with this "
+            "config"
+        )
+
+
+def _text_kind(text: records.Text) -> str:
+    if records.is_tokens(text):
+        return "byte tokens"
+    parts = [text] if isinstance(text, np.ndarray) else text
+    return f"embeddings of width {' + '.join(str(part.shape[-1]) for part in parts)}"
+
+
+def _wanted_text(config: FrozenConfigDict) -> str:
+    if config.text.name == "bytes":
+        return "byte tokens"
+    return f"embeddings of width {' + '.join(map(str, build.text_widths(config)))}"
+
+
+def _rate(config: FrozenConfigDict):
+    """`rate(steps_per_second) -> {...}`: tokens a second on a device, and MFU if known."""
+    section = config.train
+    tokens = build.token_count(config)
+    flops = sum(throughput.step_flops(config).values())
+    peak = throughput.peak_flops(jax.devices())
+
+    def rate(steps_per_second: float) -> dict[str, float]:
+        values = {
+            "steps_per_second": steps_per_second,
+            "tokens_per_second_per_device": steps_per_second
+            * section.batch_size
+            * tokens
+            / jax.device_count(),
+        }
+        if peak:
+            values["mfu"] = flops * steps_per_second / (peak * jax.device_count())
+        return values
+
+    return rate
