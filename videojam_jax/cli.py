@@ -51,7 +51,7 @@ def prepare(arguments, overrides) -> None:
     # Each process fills shards of its own: the loss of one must not end the others.
     launch = _start(arguments, workdir, join=False)
     source = build.source(config)
-    if arguments.preview:
+    if arguments.preview is not None:
         from videojam_jax.evaluate.preview import preview
 
         for path in preview(config, source, arguments.preview, workdir):
@@ -141,7 +141,8 @@ def sample(arguments, overrides) -> None:
     from videojam_jax import configuration
 
     workdir = Path(arguments.workdir)
-    config = configuration.load_resolved(workdir / "config.json", overrides)
+    path = workdir / "config.json"
+    config = _of_clips(configuration.load_resolved(path, overrides), path)
     prompts = _prompts(arguments)
     out = Path(arguments.out) if arguments.out else workdir / "samples" / "prompts"
     _start(arguments, workdir, guard=True)
@@ -427,7 +428,20 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
 def _config(arguments, overrides):
     from videojam_jax import configuration
 
-    return configuration.load(arguments.config, overrides)
+    config = configuration.load(arguments.config, overrides)
+    return config if arguments.job == "train" else _of_clips(config, arguments.config)
+
+
+def _of_clips(config, path):
+    """The config; UserError where it trains an autoencoder, which other jobs do not take."""
+    from videojam_jax import configuration
+
+    if configuration.is_autoencoder(config):
+        raise UserError(
+            f"{path}: this trains an autoencoder, which `videojam train` does alone; to use one, "
+            "set config.autoencoder.name = 'tae' and config.autoencoder.weights in a config of clips"
+        )
+    return config
 
 
 def _start(arguments, workdir: Path, *, join: bool = True, guard: bool = False):

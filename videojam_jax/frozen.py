@@ -4,10 +4,11 @@ A config names them and says where their weights are. Training needs none of the
 what `prepare` made with them. `without_weights` is what it needs to know.
 """
 
+import contextlib
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def autoencoder(config: FrozenConfigDict, sharding: Sharding | None = None) -> A
             f"config.autoencoder.weights ({RANDOM!r} for random ones, to try)"
         )
     dtype = jnp.dtype(section.dtype)
-    with _weights_may_go_to_devices():
+    with _reading("autoencoder.weights"):
         if section.name == "tae":
             return _tae(section, config.clip.frames, dtype, sharding)
         if section.weights == RANDOM:
@@ -90,11 +91,11 @@ def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> T
     options: dict[str, Any] = {"compression": section.compression, "channels": section.channels}
     critic_width, latent = 0, None
     if section.weights != RANDOM:
-        architecture = checkpoint.read_architecture(Path(section.weights))
+        architecture = checkpoint.read_architecture(Path(section.weights)) or {}
         if "tae" not in architecture:
             raise UserError(
-                f"{section.weights}: no temporal autoencoder; config.autoencoder.weights should "
-                "be the workdir of a `videojam train` of one"
+                f"{section.weights}: no temporal autoencoder; it should be the workdir of a "
+                "`videojam train` of one"
             )
         found = {
             key: tuple(value) if isinstance(value, list) else value
@@ -154,7 +155,7 @@ def device_flow(config: FrozenConfigDict) -> Callable | None:
             f"torchvision's or princeton-vl's file ({RANDOM!r} for random ones, to try)"
         )
     dtype = jnp.dtype(section.dtype)
-    with _weights_may_go_to_devices():
+    with _reading("motion.raft.weights"):
         if section.weights == RANDOM:
             options = {"size": section.size, "naming": "torchvision"}
             found = random_weights("raft", options, one_device(), dtype=dtype)
@@ -188,9 +189,10 @@ def text(config: FrozenConfigDict) -> ByteText | PrecomputedText | PretrainedTex
             "config.text.weights, one folder for each encoder"
         )
     encoders = zip(section.weights, section.max_lengths, section.widths, strict=True)
-    return PretrainedText(
-        tuple(_encoder(*one, section.batch_size, section.dtype) for one in encoders)
-    )
+    with _reading("text.weights"):
+        return PretrainedText(
+            tuple(_encoder(*one, section.batch_size, section.dtype) for one in encoders)
+        )
 
 
 def _encoder(path: str, max_length: int, width: int, rows: int, dtype: str) -> TextEncoder:
@@ -199,9 +201,9 @@ def _encoder(path: str, max_length: int, width: int, rows: int, dtype: str) -> T
     devices = jax.local_devices()
     mesh = make_mesh({"data": 1, "fsdp": len(devices)}, devices)
     shardings = functools.partial(tree_shardings, mesh)
-    dtype = jnp.dtype(dtype)
-    with _weights_may_go_to_devices():
-        found = load_weights(kind, path, shardings, dtype=dtype, param_dtype=dtype)
+    found = load_weights(
+        kind, path, shardings, dtype=jnp.dtype(dtype), param_dtype=jnp.dtype(dtype)
+    )
     module = found.module
     if module.width != width:
         raise UserError(
@@ -261,9 +263,15 @@ def _mixed(bits: jax.Array) -> jax.Array:
     return bits ^ bits >> 16
 
 
-def _weights_may_go_to_devices():
-    """Where a job forbids accidental transfers: this one is meant."""
-    return jax.transfer_guard_host_to_device("allow")
+@contextlib.contextmanager
+def _reading(key: str) -> Iterator[None]:
+    """Weights go to the devices, and errors name the key that says where they are."""
+    # Jobs forbid accidental transfers; this one is meant.
+    with jax.transfer_guard_host_to_device("allow"):
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"config.{key}: {error}") from error
 
 
 def one_device() -> Sharding:

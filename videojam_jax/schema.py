@@ -261,6 +261,8 @@ AUTOENCODER: dict[str, Any] = {
     },
     "reconstruction": {
         "l1": Key(1.0, "weight of the mean absolute error", minimum=0.0),
+        "l2": Key(0.0, "weight of the mean squared error, which short runs get further with",
+                  minimum=0.0),
         "gradient": Key(1.0, "weight of the error of finite differences, at several scales",
                         minimum=0.0),
         "gradient_scales": Key(3, "each of half the resolution of the one before", minimum=1),

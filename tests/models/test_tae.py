@@ -14,7 +14,7 @@ from videojam_jax.models.autoencoders.tae import Tae, TaeNet
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
 
-SMALL = TaeNet(channels=4, width=8, multipliers=(1, 2), blocks=1, compression=(2, 2, 2))
+SMALL = TaeNet(channels=4, width=8, multipliers=(1, 2), blocks=0, compression=(2, 2, 2))
 
 
 def clip(*shape, seed=0):
@@ -185,6 +185,25 @@ def test_decode_gives_the_frames_it_is_asked_for():
     assert (frames(small(frames=5)), frames(small(frames=5), 7)) == (5, 7)
 
 
+def test_tiles_equal_the_whole_clip_beyond_the_reach_of_the_convolutions():
+    """Without temporal attention, all that a tile lacks is what its convolutions see beyond."""
+    net = dataclasses.replace(SMALL, attention=False)
+    rest = net, weights(net), jnp.zeros(4), jnp.ones(4)
+    video = clip(1, 40, 8, 8)
+    whole = encode(Tae(*rest, tile=40), video)
+    # Two convolutions at the rate of frames, four and one at half of it: 12 frames.
+    seeing, blind = (encode(Tae(*rest, tile=8, overlap=0, context=n), video) for n in (12, 0))
+    np.testing.assert_allclose(seeing, whole, atol=1e-5)
+    assert np.abs(blind - whole).max() > 1e-2
+
+    latent = clip(1, 28, 4, 4)[..., jnp.array([0, 1, 2, 0])]
+    full = decode(Tae(*rest, tile=56), latent)
+    off = np.abs(decode(Tae(*rest, tile=32, overlap=8), latent) - full).max(axis=(0, 2, 3, 4))
+    # Seven convolutions of latents and four of frames reach 18 frames into the first tile
+    # from frame 32 down, into the second from frame 24 up.
+    assert off[:14].max() < 1e-5 and off[42:].max() < 1e-5 and off[20:36].min() > 1e-5, off
+
+
 def test_training_sees_noise_of_the_latent_s_own_spread():
     video = clip(2, 7, 16, 16)
     mean, log_variance = moments(SMALL, weights(SMALL), video)
@@ -209,15 +228,33 @@ def test_bfloat16_is_near_float32():
 
 
 def test_rematerialisation_keeps_the_weights_and_wraps_every_residual_block():
-    remat = dataclasses.replace(SMALL, remat=True)
-    assert jax.tree.structure(abstract(remat)) == jax.tree.structure(abstract(SMALL))
+    plain = dataclasses.replace(SMALL, blocks=1, attention=False)
+    remat = dataclasses.replace(plain, remat=True)
+    assert jax.tree.structure(abstract(remat)) == jax.tree.structure(abstract(plain))
 
     def wrapped(net):
-        program = jax.make_jaxpr(net.apply)({"params": weights(net)}, clip(1, 2, 16, 16))
+        program = jax.make_jaxpr(net.apply)({"params": abstract(net)}, clip(1, 2, 16, 16))
         return [eqn.primitive.name for eqn in program.eqns].count("remat2")
 
     # Encoder: one block in each of two levels and two in the middle; decoder: two, and two.
-    assert (wrapped(SMALL), wrapped(remat)) == (0, (2 + 2) + (4 + 2))
+    assert (wrapped(plain), wrapped(remat)) == (0, (2 + 2) + (4 + 2))
+
+
+def test_a_net_without_norms_keeps_a_clip_s_contrast():
+    """Frames of a tenth of the contrast: norms make about the same of them, which loses it."""
+    video = jnp.concatenate([clip(1, 2, 16, 16), 0.1 * clip(1, 2, 16, 16)])
+
+    def contrasts(net):
+        params = jax.tree_util.tree_map_with_path(
+            lambda path, x: 0 * x if "bias" in path[-1].key else x, weights(net)
+        )
+        mean, _ = moments(net, params, video)
+        return float(mean[1].std() / mean[0].std())
+
+    plain = dataclasses.replace(SMALL, attention=False)
+    bare = dataclasses.replace(plain, norm=False)
+    assert contrasts(plain) > 0.8 and contrasts(bare) < 0.2
+    assert "norm" in str(abstract(plain)) and "norm" not in str(abstract(bare))
 
 
 def test_a_batch_divided_over_devices_gives_the_same():

@@ -5,20 +5,79 @@ A converted model is a folder `checkpoints/0` with the items `ema_params` and
 wherever a trained run may, and the other way round.
 """
 
-from collections.abc import Mapping
+import asyncio
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from videojam_jax.convert.read import flat
 from videojam_jax.errors import UserError, first_line
 
 FOLDER = "checkpoints"
+# Bytes: whoever reads a part of an array reads whole chunks of it.
+CHUNK = 64 * 2**20
+TOGETHER = 16 * 2**20  # bytes of arrays that are written at the same time
+AT_ONCE = 2  # GB that are being read, beside the largest array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Later:
+    """An array that is made when it is written, and not kept."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    make: Callable[[], np.ndarray]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self.make()
+
+
+class _InTurn(ocp.type_handlers.NumpyHandler):
+    """Writes large arrays one after the other; orbax would copy and encode all of them at once.
+
+    Small ones go together, since each write waits for the disk.
+    """
+
+    def __init__(self):
+        super().__init__(deepcopy_host_arrays=False)
+        self._free = TOGETHER
+        self._changed = asyncio.Condition()
+
+    async def _open_and_write(self, value, *arguments):
+        taken = min(value.nbytes, TOGETHER)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._free >= taken)
+            self._free -= taken
+        try:
+            await super()._open_and_write(np.asarray(value), *arguments)
+        finally:
+            async with self._changed:
+                self._free += taken
+                self._changed.notify_all()
 
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder is the workdir of a run, or of converted weights."""
     return (Path(folder) / FOLDER).is_dir()
+
+
+def has_steps(folder: Path) -> bool:
+    """Whether there is a whole checkpoint; one that was killed as it was written is none."""
+    return any(path.name.isdigit() for path in (Path(folder) / FOLDER).glob("*"))
 
 
 def open_existing(workdir: Path) -> ocp.CheckpointManager:
@@ -68,16 +127,40 @@ def load(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | None]:
     """
     manager = open_existing(workdir)
     step = manager.latest_step()
-    try:
-        params = restore_item(manager, step, "ema_params", abstract)
-    except (ValueError, KeyError) as error:
-        raise UserError(
-            f"{manager.directory / str(step)}: not the parameters that this config's model has "
-            f"({first_line(error)})"
-        ) from error
     latent = read_json(manager, step, "latent")
     manager.close()
-    return params, latent
+    folder = manager.directory / str(step) / "ema_params"
+    known = saved(folder)
+    _check_shapes(folder, flat(known), flat(abstract))
+    # orbax begins to read all arrays, as they are on disk, before it casts the first of them.
+    largest = max(math.prod(x.shape) * x.dtype.itemsize for x in flat(known).values())
+    handler = ocp.StandardCheckpointHandler(restore_concurrent_gb=AT_ONCE + largest / 1e9)
+    try:
+        return handler.restore(folder, args=ocp.args.StandardRestore(abstract)), latent
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{folder}: cannot be read ({first_line(error)})") from error
+
+
+def saved(folder: Path) -> dict[str, Any]:
+    """Shapes and dtypes of the arrays in an item of a checkpoint, as nested dictionaries."""
+    return ocp.PyTreeCheckpointHandler().metadata(folder).tree
+
+
+def _check_shapes(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    problems = {
+        "missing": [path for path in wanted if path not in there],
+        "unknown": [path for path in there if path not in wanted],
+        "of another shape": [
+            f"{path} is {list(there[path].shape)}, the model wants {list(x.shape)}"
+            for path, x in wanted.items()
+            if path in there and tuple(there[path].shape) != tuple(x.shape)
+        ],
+    }
+    said = [f"{len(names)} {what}: {', '.join(names)}" for what, names in problems.items() if names]
+    if said:
+        raise UserError(
+            f"{folder.parent}: not the parameters that this config's model has; {'; '.join(said)}"
+        )
 
 
 def save(
@@ -86,26 +169,40 @@ def save(
     architecture: Mapping[str, Any],
     latent: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes parameters as a workdir's checkpoint 0, whole or not at all; its folder.
+    """Writes arrays as a workdir's checkpoint 0, whole or not at all; its folder.
 
-    To be called by every process of a run.
+    Beside them it takes the memory of a few of the largest alone.
+
+    Args:
+      params: nested dictionaries of NumPy arrays, or of `Later` ones.
 
     Raises:
       UserError: there is one already, or it cannot be written.
     """
     folder = (workdir / FOLDER).absolute()
-    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+    options = ocp.CheckpointManagerOptions(
+        enable_async_checkpointing=False, cleanup_tmp_directories=True
+    )
+    writer = _InTurn()
+    in_turn = ocp.type_handlers.create_type_handler_registry(
+        (np.ndarray, writer), (Later, writer), (jax.Array, ocp.type_handlers.ArrayHandler())
+    )
+    handlers = {"ema_params": ocp.PyTreeCheckpointHandler(type_handler_registry=in_turn)}
+    for item in ("architecture", "latent"):
+        handlers[item] = ocp.JsonCheckpointHandler()
+    in_chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK), params)
     try:
-        with ocp.CheckpointManager(folder, options=options) as manager:
+        with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
             if manager.all_steps():
                 raise UserError(f"{folder}: there are checkpoints already; choose another folder")
             items = {
-                "ema_params": ocp.args.StandardSave(params),
+                "ema_params": ocp.args.PyTreeSave(params, save_args=in_chunks),
                 "architecture": ocp.args.JsonSave(dict(architecture)),
             }
             if latent is not None:
                 items["latent"] = ocp.args.JsonSave(dict(latent))
             manager.save(0, args=ocp.args.Composite(**items), force=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # the latter is what orbax makes of a full disk
+        said = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{folder}: cannot be written ({said})") from error
     return folder / "0"

@@ -6,6 +6,7 @@
 Every tensor stays what it is to the bit, unless another dtype is asked for.
 """
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,10 +22,21 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from videojam_jax.convert import checkpoint
+from videojam_jax.convert.checkpoint import Later
 from videojam_jax.convert.kinds import KINDS, abstract, detect
 from videojam_jax.convert.layout import Row
-from videojam_jax.convert.read import check, flat, nested, passed_over, public_tensors, read
-from videojam_jax.convert.tensors import Tensors, open_tensors
+from videojam_jax.convert.read import (
+    as_found,
+    check,
+    dtype_in,
+    flat,
+    nested,
+    passed_over,
+    public_tensors,
+    read_row,
+    slice_of,
+)
+from videojam_jax.convert.tensors import Tensor, Tensors, open_tensors
 from videojam_jax.convert.weights import CONVERTED
 from videojam_jax.errors import UserError
 from videojam_jax.files import cannot_write, passing_name, write_whole
@@ -69,6 +81,8 @@ def convert(
       UserError: a tensor is missing, unknown or of a wrong shape, all of them named; nothing
         of the kind at the source; or it cannot be written.
     """
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder")
     if checkpoint.is_checkpoint(source):
         if kind:
             raise UserError(f"{source} is a checkpoint of ours, which tells its kind: no --model")
@@ -81,14 +95,15 @@ def convert(
 
 
 def _to_ours(source: Path, out: Path, kind: str | None, dtype: str | None, tell) -> list[Path]:
-    if checkpoint.is_checkpoint(out):
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: it is a file; --out must be a folder")
+    if checkpoint.has_steps(out):
         raise UserError(f"{out}: there are checkpoints already; choose another folder")
     tensors = open_tensors(source)
     own = _own(tensors)
     if own is not None and kind is None:
         params = nested({
-            name.replace(".", "/"): _cast(np.asarray(tensor[...]), dtype)
-            for name, tensor in tensors.items()
+            name.replace(".", "/"): _own_tensor(tensor, dtype) for name, tensor in tensors.items()
         })
         tell(f"{len(tensors)} tensors of {_said(own['architecture'])}")
         return [checkpoint.save(out, params, own["architecture"], own.get("latent"))]
@@ -99,34 +114,60 @@ def _to_ours(source: Path, out: Path, kind: str | None, dtype: str | None, tell)
     rows = known.rows(module, options)
     shapes = flat(nn.unbox(abstract(known, module)))
     check(tensors, rows, shapes, known.ignored)  # before anything is read
-    kept = {row.ours: _dtype_in(tensors, row, dtype) for row in rows}
-    wanted = nested({path: jax.ShapeDtypeStruct(x.shape, kept[path]) for path, x in shapes.items()})
-    params = read(tensors, rows, wanted, ignored=known.ignored)
+    params = nested({
+        row.ours: _later(tensors, row, shapes[row.ours].shape, dtype) for row in rows
+    })
+    with cannot_write(out):  # known before what may take long
+        out.mkdir(parents=True, exist_ok=True)
     tell(f"{len(tensors)} tensors of {kind}: {_described(options)}")
     if beside := passed_over(tensors, rows):
         tell(f"{len(beside)} of them are no part of it: {', '.join(beside)}")
-    written = [checkpoint.save(out, params, {CONVERTED: {"kind": kind, "options": options}})]
+    about = {"kind": kind, "options": options}
+    usual = {row.ours: row.public for row in rows}
+    names = {r.ours: r.public for r in as_found(tensors, rows) if r.public != usual[r.ours]}
+    about |= {"names": names} if names else {}  # to go out under the names it came in
+    written = [checkpoint.save(out, params, {CONVERTED: about})]
     return written + _companions(source if source.is_dir() else source.parent, out)
+
+
+def _later(tensors: Tensors, row: Row, shape: tuple[int, ...], dtype: str | None) -> Later:
+    struct = jax.ShapeDtypeStruct(shape, _kept(dtype_in(tensors, row), dtype))
+    return Later(shape, struct.dtype, lambda: read_row(tensors, row, struct))
+
+
+def _own_tensor(tensor: Tensor, dtype: str | None) -> Later:
+    kept = _kept(tensor.dtype, dtype)
+    everything = (slice(None),) * len(tensor.shape)
+    return Later(tensor.shape, kept, lambda: slice_of(tensor, everything, None, kept))
 
 
 def _to_public(source: Path, out: Path, dtype: str | None, shard_bytes: int, tell) -> list[Path]:
     if out.suffix != ".safetensors":
-        raise UserError(f"{source} is a checkpoint, so --out must be a file *.safetensors")
+        raise UserError(
+            f"{source} is a checkpoint, so --out must be a file *.safetensors, not {out}"
+        )
+    if there := [path for path in (out, _index_of(out)) if path.exists()]:
+        raise UserError(f"{there[0]}: it is there already; choose another name")
     architecture = checkpoint.read_architecture(source)
+    with cannot_write(out):  # known before what may take long
+        out.parent.mkdir(parents=True, exist_ok=True)
     params, latent = _as_saved(source)
     about = architecture.get(CONVERTED)
     metadata = {"format": "pt"}
     if about:
         known = KINDS[about["kind"]]
         module = known.module(about["options"], np.float32)
-        tensors = public_tensors(params, known.rows(module, about["options"]))
+        names = about.get("names", {})
+        rows = [
+            dataclasses.replace(row, public=names.get(row.ours, row.public))
+            for row in known.rows(module, about["options"])
+        ]
+        tensors = public_tensors(params, rows)
     else:
         tensors = {path.replace("/", "."): x for path, x in flat(params).items()}
         own = {"architecture": architecture} | ({"latent": latent} if latent else {})
         metadata[METADATA] = json.dumps(own)
     tell(f"{len(tensors)} tensors of {_said(architecture)}")
-    with cannot_write(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
     written = _write(out, tensors, metadata, dtype, shard_bytes)
     return written + _companions(source, out.parent)
 
@@ -138,8 +179,8 @@ def _as_saved(source: Path) -> tuple[dict[str, Any], Any]:
     folder = manager.directory / str(step)
     latent = checkpoint.read_json(manager, step, "latent")
     manager.close()
+    known = checkpoint.saved(folder / "ema_params")
     with ocp.PyTreeCheckpointer() as reader:
-        known = reader.metadata(folder / "ema_params").item_metadata.tree
         # As NumPy's: the devices that wrote it may be more than there are here.
         kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), known)
         params = reader.restore(
@@ -180,9 +221,12 @@ def _write(
         written.append(path)
     if count > 1:
         index = {"metadata": {"total_size": total}, "weight_map": places}
-        path = out.with_name(f"{out.name}.index.json")
-        written.append(write_whole(path, json.dumps(index, indent=2) + "\n"))
+        written.append(write_whole(_index_of(out), json.dumps(index, indent=2) + "\n"))
     return written
+
+
+def _index_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.index.json")
 
 
 def _own(tensors: Tensors) -> dict[str, Any] | None:
@@ -195,12 +239,6 @@ def _own(tensors: Tensors) -> dict[str, Any] | None:
     with safe_open(path, framework="np") as file:
         said = (file.metadata() or {}).get(METADATA)
     return json.loads(said) if said else None
-
-
-def _dtype_in(tensors: Tensors, row: Row, dtype: str | None) -> np.dtype:
-    names = [name.format(0) if row.stack else name for name in (row.public, *row.also)]
-    there = next(tensors[name].dtype for name in names if name in tensors)
-    return _kept(there, dtype)
 
 
 def _kept(there: np.dtype, dtype: str | None) -> np.dtype:

@@ -54,18 +54,16 @@ def config_of(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _needed(path: Path) -> dict[str, Any]:
+def _named(
+    path: Path, options: Callable[[Mapping], dict], without: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The options from config.json, or `without` one; errors then name the folder too."""
     config = config_of(path)
-    if config is None:
+    if config is None and without is None:
         folder = path if path.is_dir() else path.parent
         raise UserError(f"{folder}: config.json is missing, which tells the model's sizes")
-    return config
-
-
-def _named(path: Path, options: Callable[[Mapping], dict]) -> dict[str, Any]:
-    """The options from config.json, whose errors then name the folder too."""
     try:
-        return options(_needed(path))
+        return options(without if config is None else config)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -96,7 +94,7 @@ KINDS: dict[str, Kind] = {
         ignored=raft.IGNORED,
     ),
     "wan_vae": Kind(
-        options=lambda path, tensors: wan_vae.options(config_of(path) or {}),
+        options=lambda path, tensors: _named(path, wan_vae.options, without={}),
         module=lambda options, dtype: WanAutoencoder(**_tuples(options), dtype=dtype),
         example=lambda module: (jnp.zeros((1, 5, 16, 16, 3)),),
         rows=lambda module, options: wan_vae.rows(module),

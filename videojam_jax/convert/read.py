@@ -1,15 +1,21 @@
 """From a public file's tensors to the parameters of a model of ours, and the names back."""
 
+import dataclasses
+import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from videojam_jax.convert.layout import Row
 from videojam_jax.convert.tensors import Tensor, Tensors
 from videojam_jax.errors import UserError
+
+PIECE = 16 * 2**20  # bytes of a file that are read at once, to be cast
 
 
 def read(
@@ -37,7 +43,7 @@ def read(
     """
     wanted = flat(abstract)
     check(tensors, rows, wanted, ignored)
-    found = {row.ours: _read_row(tensors, row, wanted[row.ours]) for row in rows}
+    found = {row.ours: read_row(tensors, row, wanted[row.ours]) for row in rows}
     return nested(found)
 
 
@@ -49,13 +55,14 @@ def check(
 ) -> None:
     """UserError naming every tensor that is missing, has a wrong shape, or is not known."""
     ours = [row.ours for row in rows]
-    if sorted(ours) != sorted(wanted):
-        odd = sorted(set(ours) ^ set(wanted)) or sorted(o for o in ours if ours.count(o) > 1)
-        raise ValueError(f"the layout is not that of the model: {odd}")
+    odd = set(ours) ^ set(wanted) | {path for path in ours if ours.count(path) > 1}
+    odd = odd or {r.ours for r in rows if r.stack and r.stack != wanted[r.ours].shape[0]}
+    if odd:
+        raise ValueError(f"the layout is not that of the model: {sorted(odd)}")
     missing, wrong, used = [], [], set()
     for row in rows:
         shape = wanted[row.ours].shape
-        for layer, names in enumerate(_public_names(row)):
+        for names in _public_names(row):
             used.update(names)
             name = next((name for name in names if name in tensors), None)
             if name is None:
@@ -66,8 +73,6 @@ def check(
             if len(there) != len(of_ours) or _transposed(there, row.axes) != tuple(of_ours):
                 public = _untransposed(of_ours, row.axes)
                 wrong.append(f"{name} is {list(there)}, the model wants {list(public)}")
-            elif row.stack and layer >= shape[0]:
-                wrong.append(f"{name}: the model has {shape[0]} layers")
     patterns = [re.compile(pattern) for pattern in ignored]
     unknown = [
         name
@@ -86,6 +91,22 @@ def passed_over(tensors: Tensors, rows: Sequence[Row]) -> list[str]:
     """The tensors of a file that the layout does not read."""
     used = {name for row in rows for names in _public_names(row) for name in names}
     return [name for name in tensors if name not in used]
+
+
+def as_found(tensors: Tensors, rows: Sequence[Row]) -> list[Row]:
+    """The rows with the names that this file has, where those are not the usual ones."""
+    found = []
+    for row in rows:
+        names = (row.public, *row.also)
+        there = (name for name in names if (name.format(0) if row.stack else name) in tensors)
+        found.append(dataclasses.replace(row, public=next(there, row.public), also=names))
+    return found
+
+
+def dtype_in(tensors: Tensors, row: Row) -> np.dtype:
+    """What a row's tensors are kept as in a file; of several the one that holds them all."""
+    names = (next(name for name in names if name in tensors) for names in _public_names(row))
+    return np.dtype(functools.reduce(jnp.promote_types, (tensors[name].dtype for name in names)))
 
 
 def public_tensors(params: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, np.ndarray]:
@@ -131,7 +152,8 @@ def _public_names(row: Row) -> list[tuple[str, ...]]:
     return [tuple(name.format(layer) for name in names) for layer in range(row.stack)]
 
 
-def _read_row(tensors: Tensors, row: Row, struct) -> Any:
+def read_row(tensors: Tensors, row: Row, struct: jax.ShapeDtypeStruct) -> Any:
+    """One array of ours, of a file that is checked."""
     parts: list[Tensor] = []
     for names in _public_names(row):
         parts.append(tensors[next(name for name in names if name in tensors)])
@@ -139,21 +161,36 @@ def _read_row(tensors: Tensors, row: Row, struct) -> Any:
 
     def part(index: tuple[slice, ...]) -> np.ndarray:
         if not row.stack:
-            return _slice(parts[0], index, row.axes, struct.dtype)
+            return slice_of(parts[0], index, row.axes, struct.dtype)
         layers, *rest = index
-        return np.stack([_slice(p, tuple(rest), row.axes, struct.dtype) for p in parts[layers]])
+        lengths = [len(range(size)[i]) for i, size in zip(index, struct.shape, strict=True)]
+        found = np.empty(lengths, struct.dtype)  # filled in place: a list would be a second copy
+        for layer, tensor in enumerate(parts[layers]):
+            found[layer] = slice_of(tensor, tuple(rest), row.axes, struct.dtype)
+        return found
 
     if sharding is None:
         return part((slice(None),) * len(struct.shape))
     return jax.make_array_from_callback(struct.shape, sharding, part)
 
 
-def _slice(tensor: Tensor, index: tuple[slice, ...], axes, dtype) -> np.ndarray:
-    """The part of `tensor.transpose(axes)` at `index`."""
-    public = index if axes is None else _untransposed(index, axes)
-    found = np.asarray(tensor[public] if public else tensor[...])
-    found = found if axes is None else found.transpose(axes)
-    return np.array(found, dtype, order="C")
+def slice_of(
+    tensor: Tensor, index: tuple[slice, ...], axes: tuple[int, ...] | None, dtype: np.dtype
+) -> np.ndarray:
+    """The part of `tensor.transpose(axes)` at `index`, read and cast a piece at a time."""
+    if not index:
+        return np.array(tensor[...], dtype)
+    sizes = zip(_untransposed(index, axes), tensor.shape, strict=True)
+    first, *rest = (slice(*one.indices(size)[:2]) for one, size in sizes)
+    shape = [one.stop - one.start for one in (first, *rest)]
+    found = np.empty(_transposed(shape, axes), dtype)
+    as_in_file = found if axes is None else found.transpose(np.argsort(axes))
+    step = max(1, PIECE // max(1, math.prod(shape[1:]) * tensor.dtype.itemsize))
+    for start in range(first.start, first.stop, step):
+        stop = min(start + step, first.stop)
+        piece = tensor[(slice(start, stop), *rest)]
+        as_in_file[start - first.start : stop - first.start] = piece
+    return found
 
 
 def _transposed(values, axes):

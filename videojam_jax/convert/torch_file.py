@@ -189,14 +189,15 @@ def _mapped(path: Path, name: str, tensor: _Tensor, places: dict[str, int]) -> n
     storage = tensor.storage
     if storage.key not in places:
         raise UserError(f"{path}: the numbers of {name} are missing; is the file whole?")
-    last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
     if math.prod(tensor.shape) == 0:
         return np.zeros(tensor.shape, storage.dtype)
+    steps = zip(tensor.shape, tensor.stride, strict=True)
+    last = tensor.offset + sum((n - 1) * stride for n, stride in steps)
     if last >= storage.size:
         raise UserError(f"{path}: {name} reaches beyond its storage")
     try:
         flat = np.memmap(path, storage.dtype, "r", places[storage.key], (storage.size,))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UserError(f"{path}: cut short within {name}") from error
     strides = [stride * storage.dtype.itemsize for stride in tensor.stride]
     return np.lib.stride_tricks.as_strided(

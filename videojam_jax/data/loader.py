@@ -27,13 +27,13 @@ class Dataset:
     Attributes:
       folder: where it is.
       manifest: as `prepare` wrote it.
-      null_text: int32 `[n]` or bfloat16 `[n, e]`, the encoding of the empty caption.
+      null_text: the encoding of the empty caption, see `records`.
       data: the records' bytes by index.
     """
 
     folder: Path
     manifest: dict[str, Any]
-    null_text: np.ndarray
+    null_text: records.Text
     data: grain.sources.ArrayRecordDataSource
 
     @property

@@ -27,7 +27,7 @@ KEYS = ("video", "motion", "text", "caption", "source_id", "fps")
 Record = dict[str, Any]
 # Each of its own length, so the axis has no name.
 Encoding = Int[np.ndarray, "_"] | Float[np.ndarray, "_ _"]
-Text = Encoding | list[Encoding]
+Text = Encoding | list[Encoding] | tuple[Encoding, ...]
 
 
 def to_bytes(record: Mapping[str, Any]) -> bytes:

@@ -33,8 +33,11 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
       count: clips to show, spread evenly over the source.
 
     Raises:
-      UserError: the config's autoencoder cannot encode, or none of the clips can be used.
+      UserError: the config's autoencoder cannot encode, none of the clips can be used, or
+        there are none.
     """
+    if count < 1 or not len(source):
+        raise UserError(f"a preview of {count} clips of {len(source)}: nothing to show")
     autoencoder = frozen.autoencoder(config)
     if isinstance(autoencoder, Precomputed):
         autoencoder.encode(None)
@@ -94,7 +97,7 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
             f"at {config.clip.fps:g} a second",
             "flow": config.motion.flow,
             "autoencoder": config.autoencoder.name,
-            "latent": " x ".join(map(str, build.latent_shape(config))),
+            "latent": " x ".join(map(str, latents[0].shape)),
             "set aside while listing": len(source.set_aside),
         },
         notes=[f"Set aside: {one.source_id}: {one.reason}" for one in bad],

@@ -11,6 +11,7 @@ from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
 from videojam_jax.data import raw_clips
+from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders import reconstruction
 from videojam_jax.parallel.batch import local_rows, to_global
 from videojam_jax.parallel.rules import partitioned, replicated
@@ -26,9 +27,19 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
     """The training that a config describes.
 
     Raises:
-      UserError: the source has no clips, or too few of them.
+      UserError: the source has no clips, or too few of them; a batch too small for the share
+        of it that is to be flow clips.
     """
     section, losses = config.train, config.reconstruction
+    has_flow = any(
+        raw_clips.is_flow_row(row, losses.flow_share) for row in range(section.batch_size)
+    )
+    if losses.flow_share and not has_flow:
+        raise UserError(
+            f"config.reconstruction.flow_share = {losses.flow_share} of a batch of "
+            f"{section.batch_size} is not one flow clip: raise it, or config.train.batch_size "
+            "(flow_share = 0 trains on none)"
+        )
     source = build.source(config)
     held_out = build.held_out(config, len(source))
     net, discriminator = build.autoencoder_net(config), build.discriminator(config)
@@ -65,9 +76,7 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
             build.reconstruction_options(config),
             seed=config.seed,
             ema_decay=config.optimizer.ema_decay,
-            has_flow=any(
-                raw_clips.is_flow_row(row, losses.flow_share) for row in range(section.batch_size)
-            ),
+            has_flow=has_flow,
         )
         return jax.jit(partitioned(mesh, step), donate_argnums=0)
 
@@ -84,8 +93,14 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
         )
         return params, step, "averaged parameters"
 
+    # One program for all checkpoints.
+    encode = jax.jit(
+        partitioned(mesh, lambda params, video: _moments(net, params, video)),
+        out_shardings=replicated(mesh),
+    )
+
     def latent(params) -> dict:
-        return _measured(net, params, mesh, clip_batches(0, 0.0, 0.0), config)
+        return _measured(encode, params, mesh, clip_batches(0, 0.0, 0.0), config)
 
     measured = HeldOut(config, net, source, held_out, flow, workdir, mesh)
 
@@ -107,13 +122,9 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
     )
 
 
-def _measured(net, params, mesh: Mesh, batches, config: FrozenConfigDict) -> dict:
+def _measured(encode, params, mesh: Mesh, batches, config: FrozenConfigDict) -> dict:
     """Shift and scale of the latents of the first clips of the data, as a checkpoint keeps them."""
     size = config.train.batch_size
-    encode = jax.jit(
-        partitioned(mesh, lambda params, video: _moments(net, params, video)),
-        out_shardings=replicated(mesh),
-    )
     total, clips = None, 0
     while clips < config.reconstruction.latent_clips:
         batch = to_global(mesh, next(batches), size)

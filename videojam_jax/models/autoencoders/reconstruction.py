@@ -23,7 +23,7 @@ class Options:
     """Weights of the losses; all of them are means, so they do not depend on a clip's size.
 
     Attributes:
-      l1, gradient, kl, outlier: of the terms of `reconstruction_loss`.
+      l1, l2, gradient, kl, outlier: of the terms of `reconstruction_loss`.
       gradient_scales: of the gradient loss, each half of the one before.
       outlier_r: in standard deviations, from where a latent is an outlier.
       adversarial: of the generator's loss, from step `adversarial_start` on.
@@ -33,6 +33,7 @@ class Options:
     """
 
     l1: float = 1.0
+    l2: float = 0.0
     gradient: float = 1.0
     gradient_scales: int = 3
     kl: float = 1e-6
@@ -63,6 +64,7 @@ def reconstruction_loss(
     mean, log_variance = mean.astype(jnp.float32), log_variance.astype(jnp.float32)
     parts = {
         "l1": jnp.mean(jnp.abs(error)),
+        "l2": jnp.mean(error**2),
         "gradient": gradient_loss(error, options.gradient_scales),
         "kl": kl_divergence(mean, log_variance),
         "outlier": outlier_penalty(mean, options.outlier_r),

@@ -9,13 +9,14 @@ what is done here:
   does not depend on the tile it is in, nor on how many frames a clip has.
 - Temporal convolutions start as the identity, and the temporal attention's output at zero:
   a fresh net treats frames alone but for halving (the mean of two neighbours) and doubling
-  them (each repeated).
+  them (each repeated). Residual blocks start as the identity as well.
 - The 1 x 1 projections of residual blocks and of attention have no temporal part.
 """
 
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -111,6 +112,7 @@ class Conv(nn.Module):
     halve: tuple[bool, bool] = (False, False)
     double: tuple[bool, bool] = (False, False)
     dtype: DTypeLike = jnp.float32
+    space_init: Any = nn.initializers.lecun_normal()
     bias_init: Any = nn.initializers.zeros
 
     @nn.compact
@@ -120,7 +122,14 @@ class Conv(nn.Module):
         if self.double[1]:
             x = x.repeat(2, axis=1).repeat(2, axis=2)
         stride = 1 + self.halve[1]
-        x = nn.Conv(self.features, (3, 3), stride, dtype=self.dtype, name="space")(x)
+        x = nn.Conv(
+            self.features,
+            (3, 3),
+            stride,
+            dtype=self.dtype,
+            kernel_init=self.space_init,
+            name="space",
+        )(x)
         h, w = x.shape[1:3]
         x = x.reshape(b, t, h * w, self.features)
         if self.double[0]:
@@ -142,14 +151,16 @@ class ResidualBlock(nn.Module):
     """`x + conv(silu(norm(conv(silu(norm(x))))))`; `x` is projected where widths differ."""
 
     features: int
+    norm: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w d"]:
-        y = nn.silu(FrameNorm(name="norm1")(x))
-        y = Conv(self.features, dtype=self.dtype, name="conv1")(y)
-        y = nn.silu(FrameNorm(name="norm2")(y))
-        y = Conv(self.features, dtype=self.dtype, name="conv2")(y)
+        y = FrameNorm(name="norm1")(x) if self.norm else x
+        y = Conv(self.features, dtype=self.dtype, name="conv1")(nn.silu(y))
+        y = FrameNorm(name="norm2")(y) if self.norm else y
+        silent = nn.initializers.zeros
+        y = Conv(self.features, dtype=self.dtype, space_init=silent, name="conv2")(nn.silu(y))
         if x.shape[-1] != self.features:
             x = nn.Dense(self.features, dtype=self.dtype, name="shortcut")(x)
         return x + y
@@ -185,54 +196,65 @@ class Middle(nn.Module):
     """Residual block, attention over space and over time, residual block."""
 
     attention: bool
-    block: Any  # ResidualBlock, or that rematerialised
+    block: Callable  # features, name -> a residual block
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
-        x = self.block(x.shape[-1], self.dtype, name="block1")(x)
+        x = self.block(x.shape[-1], name="block1")(x)
         if self.attention:
             x = Attention("space", self.dtype, name="attention_space")(x)
             x = Attention("time", self.dtype, name="attention_time")(x)
-        return self.block(x.shape[-1], self.dtype, name="block2")(x)
+        return self.block(x.shape[-1], name="block2")(x)
 
 
-class Encoder(nn.Module):
-    """Pixels to means and log-variances. `halve[i]`: what is halved after level i."""
+class Half(nn.Module):
+    """What encoder and decoder have in common.
+
+    Attributes:
+      features: of what comes out.
+      widths: of the levels, from pixels to latents.
+      halve: `(frames, rows and columns)` between a level and the next.
+      blocks: residual blocks a level.
+    """
 
     features: int
     widths: tuple[int, ...]
     halve: tuple[tuple[bool, bool], ...]
     blocks: int
     attention: bool
-    block: Any
+    norm: bool
+    remat: bool
     dtype: DTypeLike
+
+    def block(self, features: int, name: str) -> nn.Module:
+        kind = nn.remat(ResidualBlock) if self.remat else ResidualBlock
+        return kind(features, self.norm, self.dtype, name=name)
+
+    def out(self, x, **how):
+        x = FrameNorm(name="norm_out")(x) if self.norm else x
+        # In float32: few channels, and all that is made of them would inherit the rounding.
+        return Conv(self.features, name="conv_out", **how)(nn.silu(x))
+
+
+class Encoder(Half):
+    """Pixels to means and log-variances."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 d"]:
         x = Conv(self.widths[0], dtype=self.dtype, name="conv_in")(x)
         for level, width in enumerate(self.widths):
             for block in range(self.blocks):
-                x = self.block(width, self.dtype, name=f"level{level}_block{block}")(x)
+                x = self.block(width, name=f"level{level}_block{block}")(x)
             if level < len(self.halve):
                 name = f"level{level}_down"
                 x = Conv(width, halve=self.halve[level], dtype=self.dtype, name=name)(x)
         x = Middle(self.attention, self.block, self.dtype, name="middle")(x)
-        x = nn.silu(FrameNorm(name="norm_out")(x))
-        # In float32: few channels, and all that is made of them would inherit the rounding.
-        return Conv(self.features, bias_init=first_moments, name="conv_out")(x)
+        return self.out(x, bias_init=first_moments)
 
 
-class Decoder(nn.Module):
+class Decoder(Half):
     """The encoder's mirror, with one more residual block a level."""
-
-    features: int
-    widths: tuple[int, ...]
-    halve: tuple[tuple[bool, bool], ...]
-    blocks: int
-    attention: bool
-    block: Any
-    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 d"]:
@@ -244,9 +266,8 @@ class Decoder(nn.Module):
                 name = f"level{level}_up"
                 x = Conv(x.shape[-1], double=double, dtype=self.dtype, name=name)(x)
             for block in range(self.blocks + 1):
-                x = self.block(width, self.dtype, name=f"level{level}_block{block}")(x)
-        x = nn.silu(FrameNorm(name="norm_out")(x))
-        return Conv(self.features, name="conv_out")(x)
+                x = self.block(width, name=f"level{level}_block{block}")(x)
+        return self.out(x)
 
 
 class TaeNet(nn.Module):
@@ -261,6 +282,9 @@ class TaeNet(nn.Module):
       compression: `(frames, rows, columns)` that become one latent position: powers of
         two, rows as columns, none above `2 ** (len(multipliers) - 1)`.
       attention: over space and over time, at the lowest resolution.
+      norm: group norms before the convolutions. They take a frame's mean and contrast away,
+        which a net of few channels cannot carry otherwise: without them, small nets on
+        small clips learn in a fraction of the steps.
       remat: residual blocks keep only their inputs for the backward pass.
 
     Raises:
@@ -273,6 +297,7 @@ class TaeNet(nn.Module):
     blocks: int = 2
     compression: tuple[int, int, int] = (8, 8, 8)
     attention: bool = True
+    norm: bool = True
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
@@ -293,10 +318,9 @@ class TaeNet(nn.Module):
         levels = len(self.multipliers)
         halve = tuple((i >= levels - 1 - frames, i < rows) for i in range(levels - 1))
         widths = tuple(self.width * m for m in self.multipliers)
-        block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
-        rest = (widths, halve, self.blocks, self.attention, block, self.dtype)
-        self.encoder = Encoder(2 * self.channels, *rest)
-        self.decoder = Decoder(3, *rest)
+        rest = (self.blocks, self.attention, self.norm, self.remat, self.dtype)
+        self.encoder = Encoder(2 * self.channels, widths, halve, *rest)
+        self.decoder = Decoder(3, widths, halve, *rest)
 
     def encode_moments(
         self, video: Float[Array, "b t h w 3"]

@@ -1,0 +1,222 @@
+"""Models with weights that are not trained here: found, checked, told apart by their bits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_run
+import tiny_tae
+
+from videojam_jax import build, configuration, frozen
+from videojam_jax.convert import checkpoint, weights
+from videojam_jax.errors import UserError
+
+SMALL_RAFT = ["--config.motion.flow=raft", "--config.motion.raft.size=small"]
+
+
+def config(*arguments):
+    given = [word.removeprefix("--config.") for word in (*tiny_run.TINY, *arguments)]
+    return configuration.load(f"{tiny_run.CONFIG}:base", dict(w.split("=", 1) for w in given))
+
+
+def tae_config(path, *arguments):
+    return config(*tiny_tae.READER, f"--config.autoencoder.weights={path}", *arguments)
+
+
+@pytest.fixture(scope="module")
+def tae(tmp_path_factory):
+    """The workdir of a trained temporal autoencoder."""
+    return tiny_tae.trained(tmp_path_factory)[0]
+
+
+@pytest.fixture(scope="module")
+def raft(tmp_path_factory):
+    """A folder of random weights of the small RAFT, as `videojam convert` writes them."""
+    folder = tmp_path_factory.mktemp("weights") / "raft"
+    options = {"size": "small", "naming": "torchvision"}
+    found = weights.random_weights("raft", options, frozen.one_device())
+    about = {weights.CONVERTED: {"kind": "raft", "options": options}}
+    checkpoint.save(folder, jax.device_get(found.params), about)
+    return folder
+
+
+# --- what is missing or of another kind -------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["tae", "wan_vae"])
+def test_an_autoencoder_without_weights_names_the_key(name):
+    with pytest.raises(UserError, match="set config.autoencoder.weights") as told:
+        frozen.autoencoder(config(f"--config.autoencoder.name={name}"))
+    assert name in str(told.value) and "'random'" in str(told.value)
+
+
+def test_raft_without_weights_names_the_key_and_other_flows_need_none():
+    with pytest.raises(UserError, match="set config.motion.raft.weights"):
+        frozen.device_flow(config(*SMALL_RAFT))
+    assert frozen.device_flow(config("--config.motion.flow=dis")) is None
+
+
+def test_text_encoders_without_weights_name_the_key():
+    pretrained = [
+        "--config.text.name=pretrained", "--config.text.widths=(8,)",
+        "--config.text.max_lengths=(16,)",
+    ]  # fmt: skip
+    given = dict(word.removeprefix("--config.").split("=", 1) for word in pretrained)
+    with pytest.raises(UserError, match="config.text.weights, one folder for each encoder"):
+        frozen.text(configuration.load(f"{tiny_run.CONFIG}:base", given))
+
+
+def test_shapes_need_no_weights():
+    for name, shape in (("tae", (3, 8, 8, 4)), ("wan_vae", (2, 2, 2, 16))):
+        given = tiny_tae.READER[1:] if name == "tae" else []
+        read = config(f"--config.autoencoder.name={name}", *given)
+        assert frozen.without_weights(read).latent_shape((5, 16, 16, 3)) == shape
+
+
+@pytest.mark.parametrize("what", ["nowhere", "empty"])
+def test_a_folder_without_weights_is_named_with_its_key(tmp_path, what):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=rf"^config.autoencoder.weights: .*{what}: no checkpoints"):
+        frozen.autoencoder(tae_config(tmp_path / what))
+    read = config(*SMALL_RAFT, f"--config.motion.raft.weights={tmp_path / what}")
+    with pytest.raises(UserError, match=rf"^config.motion.raft.weights: .*{what}: "):
+        frozen.device_flow(read)
+
+
+def test_weights_of_another_kind_are_named_with_their_key(tae, raft):
+    with pytest.raises(UserError, match="config.autoencoder.weights: .*no temporal autoencoder"):
+        frozen.autoencoder(tae_config(raft))
+    wanted = "config.motion.raft.weights: .*a run of `videojam train`, where weights of raft"
+    with pytest.raises(UserError, match=wanted):
+        frozen.device_flow(config(*SMALL_RAFT, f"--config.motion.raft.weights={tae}"))
+    read = config("--config.autoencoder.name=wan_vae", f"--config.autoencoder.weights={raft}")
+    with pytest.raises(UserError, match="weights of raft, where weights of wan_vae are wanted"):
+        frozen.autoencoder(read)
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "there"),
+    [("compression", (2, 4, 4), (2, 2, 2)), ("channels", 8, 4)],
+)
+def test_an_autoencoder_of_other_latents_names_the_key_and_both_values(tae, key, given, there):
+    read = tae_config(tae, f"--config.autoencoder.{key}={given}")
+    with pytest.raises(UserError) as told:
+        frozen.autoencoder(read)
+    assert f"with {key} {there}, but config.autoencoder.{key} = {given}" in str(told.value)
+
+
+def test_an_autoencoder_whose_latents_were_not_measured_is_refused(tae, tmp_path):
+    params = {"autoencoder": jax.device_get(frozen.autoencoder(tae_config(tae)).params)}
+    checkpoint.save(tmp_path, params, checkpoint.read_architecture(tae), latent=None)
+    with pytest.raises(UserError, match="shift and scale are missing"):
+        frozen.autoencoder(tae_config(tmp_path))
+
+
+# --- what is there ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded():
+    with jax.transfer_guard("disallow"):
+        yield
+
+
+def test_jobs_that_forbid_accidental_transfers_can_read_weights(tae, guarded):
+    for path in (tae, "random"):
+        found = frozen.autoencoder(tae_config(path))
+        assert found.shift.shape == found.scale.shape == (4,)
+        assert len(frozen.fingerprints(found)) == 1
+
+
+def test_converted_weights_are_those_that_were_converted(raft, guarded):
+    found, drawn = (
+        frozen.device_flow(config(*SMALL_RAFT, f"--config.motion.raft.weights={path}"))
+        for path in (raft, "random")
+    )
+    found, drawn = jax.device_get((found.args, drawn.args))
+    jax.tree.map(np.testing.assert_array_equal, found, drawn)
+
+
+# --- fingerprints -----------------------------------------------------------------------
+
+
+def tree(seed=0, dtype=jnp.float32, values_of=jnp.float32):
+    """Weights of `dtype`, of which those of the mantissa that `values_of` lacks are zero."""
+    keys = jax.random.split(jax.random.key(seed), 2)
+    shapes = {"kernel": (16, 64), "bias": (64,)}
+    return {
+        name: jax.random.normal(key, shape).astype(values_of).astype(dtype)
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+
+
+def test_equal_weights_have_equal_fingerprints_wherever_they_lie():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("x",))
+    spread = jax.device_put(tree()["kernel"], jax.NamedSharding(mesh, jax.P(None, "x")))
+    there = frozen.fingerprints(tree())
+    assert there == frozen.fingerprints(tree()) and len(there) == 1
+    assert frozen.fingerprints(tree() | {"kernel": spread}) == there
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("bit", [0, 7, 15])
+def test_one_bit_of_one_weight_makes_another_fingerprint(dtype, bit):
+    there = tree(dtype=dtype)
+    word = f"uint{8 * there['bias'].dtype.itemsize}"
+    for place in (0, 1, 63):
+        bits = there["bias"].view(word)
+        other = bits.at[place].set(bits[place] ^ jnp.asarray(1 << bit, word)).view(dtype)
+        assert frozen.fingerprints(there) != frozen.fingerprints(there | {"bias": other})
+
+
+@pytest.mark.parametrize("values_of", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("rows", [(0, 1), (3, 11), (0, 8)])
+def test_two_rows_that_change_places_make_another_fingerprint(values_of, rows):
+    # Many columns, so that the distance of two rows is a multiple of a high power of two.
+    there = jax.random.normal(jax.random.key(1), (16, 4096)).astype(values_of).astype(jnp.float32)
+    one, other = rows
+    swapped = there.at[jnp.array([one, other])].set(there[jnp.array([other, one])])
+    assert frozen.fingerprints({"w": there}) != frozen.fingerprints({"w": swapped})
+
+
+def test_signs_that_change_places_make_another_fingerprint():
+    there = jnp.stack([jnp.ones(8), -jnp.ones(8)])
+    assert frozen.fingerprints([there]) != frozen.fingerprints([there[::-1]])
+
+
+def test_another_shape_or_another_order_of_equal_bits_is_another_fingerprint():
+    there = jnp.arange(16.0)
+    assert frozen.fingerprints([there]) != frozen.fingerprints([there.reshape(4, 4)])
+    assert frozen.fingerprints([there, there + 1]) != frozen.fingerprints([there + 1, there])
+
+
+def test_models_without_weights_have_no_fingerprint(tae):
+    pixels = frozen.autoencoder(config())
+    assert frozen.fingerprints(pixels, None, frozen.text(config())) == []
+    assert len(frozen.fingerprints(frozen.autoencoder(tae_config(tae)), None)) == 1
+
+
+# --- what they mean for prepared clips --------------------------------------------------
+
+
+def test_where_weights_lie_does_not_shape_prepared_clips_and_what_they_are_does(tae, tmp_path):
+    moved, here = (
+        tae_config(path, *SMALL_RAFT, f"--config.motion.raft.weights={path}")
+        for path in (tmp_path / "elsewhere", tae)
+    )
+    assert build.preparation(moved) == build.preparation(here)
+    assert str(tae) not in str(build.preparation(here))
+
+    simulated = ["--config.source.clips=2", "--config.motion.flow=exact"]
+    out, link = tmp_path / "clips", tmp_path / "link"
+    link.symlink_to(tae)
+
+    def prepared(path):
+        read = tae_config(path, *simulated)
+        return build.prepare(read, build.source(read), out, lambda *numbers: None)
+
+    whole = prepared(tae)
+    assert whole["settings"]["weights"] == frozen.fingerprints(frozen.autoencoder(tae_config(tae)))
+    assert prepared(link) == whole, "the same weights by another path"
+    with pytest.raises(UserError, match="prepared with other settings: weights is"):
+        prepared("random")

@@ -1,0 +1,84 @@
+"""A temporal autoencoder that trains in seconds: configs/tae_small.py:tiny made tinier."""
+
+import pathlib
+import subprocess
+import sys
+
+import tiny_run
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CONFIG = f"{ROOT / 'configs' / 'tae_small.py'}:tiny"
+COMPRESSION, CHANNELS = (2, 2, 2), 4
+TINY = [
+    "--config.source.clips=14",
+    "--config.clip.height=16",
+    "--config.clip.width=16",
+    "--config.clip.frames=4",
+    f"--config.tae.compression={COMPRESSION}",
+    f"--config.tae.channels={CHANNELS}",
+    "--config.tae.width=8",
+    "--config.tae.multipliers=(1,2)",
+    "--config.tae.blocks=1",
+    "--config.tae.attention=False",
+    "--config.reconstruction.latent_clips=4",
+    "--config.reconstruction.held_out=2",
+    "--config.reconstruction.image_share=0.0",  # which would be a second program
+    "--config.optimizer.warmup_steps=0",
+    "--config.optimizer.decay_steps=0",
+    "--config.train.steps=6",
+    "--config.train.batch_size=4",
+    "--config.train.log_every=1",
+    "--config.train.checkpoint_every=3",
+    "--config.train.keep=10",
+    "--config.train.sample_every=6",
+    "--config.mesh.data=1",
+]
+# What reads its latents, as a config of `prepare` says it.
+READER = [
+    "--config.autoencoder.name=tae",
+    f"--config.autoencoder.compression={COMPRESSION}",
+    f"--config.autoencoder.channels={CHANNELS}",
+]
+
+
+def words(*arguments) -> list[str]:
+    return ["train", "--config", CONFIG, *TINY, *map(str, arguments)]
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "videojam_jax.cli", *words(*arguments)]
+
+
+def overrides(*arguments) -> dict[str, str]:
+    given = [word.removeprefix("--config.") for word in (*TINY, *arguments)]
+    return dict(word.split("=", 1) for word in given)
+
+
+def environment() -> dict[str, str]:
+    """That of `tiny_run`, compiling in a hurry: half the time of these runs is the compiler's."""
+    flags = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    given = tiny_run.environment()
+    return given | {"XLA_FLAGS": given["XLA_FLAGS"] + flags}
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    """The job in a process of its own."""
+    return subprocess.run(
+        command(*arguments), env=environment(), capture_output=True, text=True, timeout=280
+    )
+
+
+_trained: list[tuple[pathlib.Path, str]] = []
+
+
+def trained(tmp_path_factory) -> tuple[pathlib.Path, str]:
+    """The workdir of a run of six steps that nothing disturbed, and what it printed.
+
+    One for all tests of a session; they only read it.
+    """
+    if not _trained:
+        workdir = tmp_path_factory.mktemp("tae") / "run"
+        done = run("--workdir", workdir)
+        assert done.returncode == 0, done.stdout + done.stderr
+        _trained.append((workdir, done.stdout))
+    return _trained[0]
