@@ -7,4 +7,10 @@ set -euo pipefail
 # shellcheck source=launch/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-exec "$python" -m pytest "$@"
+# The default tests share the cores; those chosen by a mark start processes of their own, or
+# measure, and run one after the other.
+workers=(-n auto --maxprocesses 8 --dist loadfile)
+for word in "$@"; do
+  case $word in -m | -m* | -n | -n* | -p | --pdb | *.py* | *::*) workers=() ;; esac
+done
+exec "$python" -m pytest ${workers[@]+"${workers[@]}"} "$@"

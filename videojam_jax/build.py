@@ -32,7 +32,7 @@ from videojam_jax.parallel.mesh import check_model, make_mesh
 TRUNKS = {"movie_gen": MovieGenTrunk}
 
 # Keys of the frozen models that say where they are and how they run, not what they are.
-_RUNNING = ("weights", "dtype", "tile", "overlap", "chunk", "batch_size")
+_RUNNING = ("weights", "dtype", "tile", "overlap", "context", "chunk", "batch_size")
 
 
 def clip_spec(config: FrozenConfigDict) -> ClipSpec:

@@ -136,7 +136,7 @@ def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> T
         for name in ("shift", "scale")
     )
     return Tae(
-        net, params["autoencoder"], shift, scale, section.tile, section.overlap, frames=frames
+        net, params["autoencoder"], shift, scale, section.tile, section.overlap, section.context, frames
     )
 
 

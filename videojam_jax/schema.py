@@ -111,6 +111,8 @@ SCHEMA: dict[str, Any] = {
             "channels": Key(16, "of a latent", minimum=1),
             "tile": Key(32, "frames that are encoded or decoded at once", minimum=1),
             "overlap": Key(16, "frames that decoded tiles share, and blend", minimum=0),
+            "context": Key(0, "frames on either side that an encoded tile sees beside its own; "
+                              "some take the seams out of latents", minimum=0),
             "dtype": Key("float32", "of the computation", choices=("float32", "bfloat16")),
         },
         "wan_vae": {
@@ -254,7 +256,8 @@ AUTOENCODER: dict[str, Any] = {
         "channels": Key(16, "of a latent", minimum=1),
         "width": Key(128, "of the finest level", minimum=1),
         "multipliers": Key((1, 2, 4, 4), "of the width, of each level", minimum=1),
-        "blocks": Key(2, "residual blocks of each level", minimum=1),
+        "blocks": Key(2, "residual blocks of each level (one more in the decoder)", minimum=0),
+        "norm": Key(True, "normalise within residual blocks; a small net learns far faster without"),
         "attention": Key(True, "over space and over time at the coarsest level"),
         "dtype": Key("float32", "of the computation", choices=("float32", "bfloat16")),
         "remat": Key(False, "compute blocks again in the backward pass, to save memory"),

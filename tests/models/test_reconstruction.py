@@ -108,9 +108,10 @@ def test_scales_end_with_the_pixels_and_an_image_has_no_frames_to_differ():
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts():
-    options = Options(l1=2, gradient=3, kl=5, outlier=7, outlier_r=1)
+    options = Options(l1=2, l2=11, gradient=3, kl=5, outlier=7, outlier_r=1)
     loss, parts = reconstruction_loss(VIDEO, -VIDEO, MEAN, LOG_VARIANCE, options)
-    assert set(parts) == {"l1", "gradient", "kl", "outlier"}
+    assert set(parts) == {"l1", "l2", "gradient", "kl", "outlier"}
+    np.testing.assert_allclose(parts["l2"], np.mean(4 * np.square(VIDEO)), rtol=1e-5)
     assert all(part > 0 for part in parts.values())
     wanted = sum(getattr(options, name) * float(part) for name, part in parts.items())
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)

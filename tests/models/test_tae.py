@@ -201,7 +201,7 @@ def test_tiles_equal_the_whole_clip_beyond_the_reach_of_the_convolutions():
     off = np.abs(decode(Tae(*rest, tile=32, overlap=8), latent) - full).max(axis=(0, 2, 3, 4))
     # Seven convolutions of latents and four of frames reach 18 frames into the first tile
     # from frame 32 down, into the second from frame 24 up.
-    assert off[:14].max() < 1e-5 and off[42:].max() < 1e-5 and off[20:36].min() > 1e-5, off
+    assert off[:14].max() < 1e-5 and off[42:].max() < 1e-5 and off[24:32].max() > 1e-3, off
 
 
 def test_training_sees_noise_of_the_latent_s_own_spread():

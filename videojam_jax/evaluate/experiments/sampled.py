@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build, configuration
+from videojam_jax import build, configuration, frozen
 from videojam_jax.data import loader
 from videojam_jax.evaluate import prompts
 from videojam_jax.evaluate.experiments import store
