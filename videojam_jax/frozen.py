@@ -135,9 +135,8 @@ def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> T
         jax.device_put(np.asarray(latent[name], np.float32), sharding)
         for name in ("shift", "scale")
     )
-    return Tae(
-        net, params["autoencoder"], shift, scale, section.tile, section.overlap, section.context, frames
-    )
+    tiles = section.tile, section.overlap, section.context
+    return Tae(net, params["autoencoder"], shift, scale, *tiles, frames)
 
 
 def device_flow(config: FrozenConfigDict) -> Callable | None:

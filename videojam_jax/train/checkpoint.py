@@ -2,8 +2,9 @@
 
 A checkpoint is a folder `checkpoints/STEP` with the items `params`, `ema_params`,
 `rest` (step and optimizer state), `architecture` (the config sections that fix the
-shapes) and, of an autoencoder, `latent` (shift and scale of its latents). orbax writes under a temporary name and renames
-when everything is on disk, so a folder with a number is whole.
+shapes) and, of an autoencoder, `latent` (shift and scale of its latents). orbax
+writes under a temporary name and renames when everything is on disk, so a folder with
+a number is whole.
 """
 
 import contextlib

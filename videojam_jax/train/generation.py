@@ -85,9 +85,9 @@ def _params_of(config: FrozenConfigDict, other: Path, abstract: TrainState):
 
 
 def _sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
-    """`show(state, step, log)`: sample clips as files and, by the process with a log, in TensorBoard.
+    """`show(state, step, log)`: sample clips as files and, with a log, in TensorBoard.
 
-    To be called by every process of the run.
+    To be called by every process of the run; one of them has the log.
     """
     prompts = list(config.train.sample_prompts) or [
         dataset[i]["caption"] for i in range(min(4, len(dataset)))

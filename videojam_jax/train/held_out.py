@@ -91,7 +91,8 @@ class HeldOut:
             scale = max(1, 256 // picture.shape[2])
             write_mp4(out / f"{i:03}.mp4", picture, fps, scale=scale)
             gif = gif_bytes(picture, fps, scale=scale)
-            log.clip(step, f"reconstructions/{i}", gif, tuple(n * scale for n in picture.shape[1:3]))
+            shape = tuple(n * scale for n in picture.shape[1:3])
+            log.clip(step, f"reconstructions/{i}", gif, shape)
         write_whole(out / "psnr.json", json.dumps(values, indent=2) + "\n")
         log.scalars(step, values)
         print(

@@ -75,7 +75,8 @@ def step_flops(config: FrozenConfigDict) -> dict[str, float]:
     }
     for part, (length, width) in enumerate(zip(lengths, widths, strict=True)):
         suffix = f"_{part}" if len(widths) > 1 else ""
-        forward_and_backward[f"text_in{suffix}"] = (3 if trained_text else 2) * 2 * length * width * d
+        passes = 3 if trained_text else 2
+        forward_and_backward[f"text_in{suffix}"] = passes * 2 * length * width * d
     if trained_text:
         forward_and_backward["text_encoder"] = (
             3 * config.text.blocks * (24 * m * e * e + 4 * m * m * e)
