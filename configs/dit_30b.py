@@ -7,12 +7,7 @@ of width 6144, SwiGLU 16384, 48 heads, on clips of 128 frames of 256 x 256 at
 24 fps. The temporal autoencoder makes latents of 16 x 32 x 32 x 16, patches of
 1 x 2 x 2 make 4,096 tokens.
 
-Training reads latents and text embeddings from prepared records. Preparing and sampling need
-the frozen models as well: `--config.autoencoder.weights=RUNS/tae` (`configs/tae.py`),
-`--config.text.weights="('UL2','ByT5','MetaCLIP')"` and, to prepare, optical flow:
-`--config.motion.flow=raft --config.motion.raft.weights=raft_large.pth`. Movie Gen conditions on
-these three encoders; which sizes of two of them, and how many tokens, is not told: the widths
-are UL2's, ByT5-base's and that of a ViT-bigG's text tower, the lengths ours.
+Training reads prepared records alone; docs/models.md says how they are made.
 
 The paper starts from a base that was pretrained at far greater cost; this config
 trains one from random parameters, or goes on from another with
