@@ -12,20 +12,18 @@ import sys
 import time
 import types
 
-# Its compiled operators are missing beside some builds of torch, and RAFT needs none.
-sys.modules.setdefault(
-    "torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations")
-)
+from videojam_jax.bench.raft import raft_rate
 
-import torch  # noqa: E402
-from torchvision.models.optical_flow import raft_large, raft_small  # noqa: E402
-
-from videojam_jax.bench.raft import raft_rate  # noqa: E402
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = ("float32", "bfloat16")
 
 
 def torch_rate(size, dtype, height, width, pairs, updates, seconds):
+    # Its compiled operators are missing beside some builds of torch, and RAFT needs none.
+    registrations = "torchvision._meta_registrations"
+    sys.modules.setdefault(registrations, types.ModuleType(registrations))
+    import torch
+    from torchvision.models.optical_flow import raft_large, raft_small
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     model = {"large": raft_large, "small": raft_small}[size](weights=None).eval().to(device)
@@ -34,7 +32,7 @@ def torch_rate(size, dtype, height, width, pairs, updates, seconds):
     def estimate():
         with (
             torch.inference_mode(),
-            torch.autocast(device, DTYPES[dtype], enabled=dtype != "float32"),
+            torch.autocast(device, getattr(torch, dtype), enabled=dtype != "float32"),
         ):
             model(frames[:-1], frames[1:], num_flow_updates=updates)
         if device == "cuda":
@@ -54,7 +52,7 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--sizes", nargs="+", default=["large"])
-    parser.add_argument("--dtypes", nargs="+", default=[*DTYPES])
+    parser.add_argument("--dtypes", nargs="+", default=DTYPES)
     given = parser.parse_args()
     rest = given.height, given.width, given.pairs, given.updates, given.seconds
     for size in given.sizes:
