@@ -11,6 +11,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 # measure, and run one after the other.
 workers=(-n auto --maxprocesses 8 --dist loadfile)
 for word in "$@"; do
-  case $word in -m | -m* | -n | -n* | -p | --pdb | *.py* | *::*) workers=() ;; esac
+  case $word in -m* | -n* | --pdb | *.py*) workers=() ;; esac
 done
 exec "$python" -m pytest ${workers[@]+"${workers[@]}"} "$@"
