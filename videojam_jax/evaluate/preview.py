@@ -5,7 +5,6 @@ captions and crops are right, whether the flow follows the motion, whether the a
 keeps it.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -107,22 +106,15 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
 def _load(
     config: FrozenConfigDict, source, indices: list[int]
 ) -> tuple[list[tuple[Clip, np.ndarray | None]], list[BadClip]]:
+    flow = build.flow_estimator(config)
     loaded, bad = [], []
-    for clip in _clips(source, indices, bad):
-        flow = build.flow_estimator(config)
+    for index in indices:
         try:
+            clip = source[index]
             loaded.append((clip, flow(clip) if flow else None))
         except BadClip as one:
             bad.append(one)
     return loaded, bad
-
-
-def _clips(source, indices: list[int], bad: list[BadClip]) -> Iterator[Clip]:
-    for index in indices:
-        try:
-            yield source[index]
-        except BadClip as one:
-            bad.append(one)
 
 
 def _shown(config: FrozenConfigDict, autoencoder, clip: Clip, field: np.ndarray, latents):

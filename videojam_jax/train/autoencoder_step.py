@@ -15,8 +15,8 @@ from videojam_jax.models.autoencoders.reconstruction import (
     psnr,
     reconstruction_loss,
 )
-from videojam_jax.train.optimizer import update_ema
 from videojam_jax.train.state import TrainState
+from videojam_jax.train.step import updated
 
 
 def make_step(
@@ -62,14 +62,7 @@ def make_step(
         gradients, (value, parts, decoded) = jax.grad(loss, has_aux=True)(
             state.params, pixels, key, state.step
         )
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        state = TrainState(
-            step=state.step + 1,
-            params=params,
-            ema_params=update_ema(state.ema_params, params, ema_decay, state.step),
-            opt_state=opt_state,
-        )
+        state = updated(state, gradients, optimizer, ema_decay)
         quality = psnr(pixels, decoded)
         metrics = {
             "loss": value,

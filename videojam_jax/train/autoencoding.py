@@ -15,6 +15,7 @@ from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders import reconstruction
 from videojam_jax.parallel.batch import local_rows, to_global
 from videojam_jax.parallel.rules import partitioned, replicated
+from videojam_jax.sample.generate import fetched
 from videojam_jax.train import checkpoint, logging
 from videojam_jax.train.autoencoder_step import make_step
 from videojam_jax.train.held_out import HeldOut
@@ -130,9 +131,7 @@ def _measured(encode, params, mesh: Mesh, batches, config: FrozenConfigDict) -> 
         batch = to_global(mesh, next(batches), size)
         found = encode(params["autoencoder"], batch["video"])
         # In float64, since they are added up over many batches.
-        found = jax.tree.map(
-            lambda x: np.asarray(jax.device_get(x.addressable_data(0)), np.float64), found
-        )
+        found = jax.tree.map(lambda x: fetched(x).astype(np.float64), found)
         total = found if total is None else reconstruction.merge(total, found)
         clips += size
     batches.close()

@@ -20,6 +20,7 @@ from videojam_jax.errors import UserError
 from videojam_jax.files import write_whole
 from videojam_jax.parallel import distributed
 from videojam_jax.parallel.rules import partitioned, replicated
+from videojam_jax.sample.generate import fetched, placed
 from videojam_jax.train import logging
 
 SHOWN = 4  # clips as files; all are measured
@@ -103,10 +104,8 @@ class HeldOut:
         )
 
     def _one(self, params, clip: np.ndarray) -> np.ndarray:
-        whole = replicated(self._mesh)
-        with jax.transfer_guard_host_to_device("allow"):
-            video = jax.make_array_from_callback((1, *clip.shape), whole, lambda i: clip[None][i])
-        return np.asarray(jax.device_get(self._reconstruct(params, video).addressable_data(0)))[0]
+        video = placed(clip[None], replicated(self._mesh))
+        return fetched(self._reconstruct(params, video))[0]
 
     def _load(self) -> None:
         if self._clips:

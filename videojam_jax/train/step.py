@@ -53,17 +53,24 @@ def make_step(
             loss_options,
         )
         (value, parts), gradients = _gradients(loss, state.params, noised, accumulate)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        state = TrainState(
-            step=state.step + 1,
-            params=params,
-            ema_params=update_ema(state.ema_params, params, ema_decay, state.step),
-            opt_state=opt_state,
-        )
+        state = updated(state, gradients, optimizer, ema_decay)
         return state, {"loss": value, **parts, "grad_norm": optax.global_norm(gradients)}
 
     return step
+
+
+def updated(
+    state: TrainState, gradients, optimizer: optax.GradientTransformation, ema_decay: float
+) -> TrainState:
+    """The state after one update of the optimizer and of the moving average."""
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(
+        step=state.step + 1,
+        params=params,
+        ema_params=update_ema(state.ema_params, params, ema_decay, state.step),
+        opt_state=opt_state,
+    )
 
 
 def _gradients(loss, params, noised, accumulate: int):
