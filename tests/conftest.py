@@ -5,6 +5,7 @@ The environment variables are set here, before anything imports jax, and with
 processes inherit them.
 """
 
+import importlib.metadata
 import os
 import pathlib
 
@@ -14,9 +15,22 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Pictures are drawn to memory, on machines without a screen as well.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-DEVICES = "--xla_force_host_platform_device_count"
-if DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}=8".strip()
+# What a test waits for is the compiler, not the program: a cheap one, and eight devices. A
+# process that a test starts inherits it; `XLA_FLAGS=` of the caller's own goes before.
+FLAGS = {
+    "--xla_force_host_platform_device_count": "8",
+    "--xla_backend_optimization_level": "0",
+    "--xla_llvm_disable_expensive_passes": "true",
+    "--xla_cpu_parallel_codegen_split_count": "1",  # the other cores have tests of their own
+}
+# Halves what is left; later versions know no other way than the emitters'.
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    FLAGS["--xla_cpu_use_fusion_emitters"] = "false"
+
+_given = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = " ".join(
+    [*(f"{flag}={value}" for flag, value in FLAGS.items() if flag not in _given), _given]
+).strip()
 
 # A second run of the tests compiles nothing; only what takes a moment is kept.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax_tests"))

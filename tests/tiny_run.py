@@ -53,7 +53,8 @@ def experiment(name: str, size: str = "tiny") -> list[str]:
 
 def environment(devices: int = 1) -> dict[str, str]:
     """One device in the child, so that runs are alike whatever the tests' mesh is."""
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    count = f"--xla_force_host_platform_device_count={devices}"  # the last one counts
+    flags = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {count}".strip()}
     return {**os.environ, **flags, "PYTHONPATH": str(ROOT)}
 
 
@@ -85,16 +86,13 @@ def start_together(
 ) -> list[subprocess.Popen]:
     """`count` processes of one run, as launch/local_processes.sh starts them.
 
-    Each one's stdout and stderr are one pipe. They compile in a hurry: most of what JAX
-    keeps between runs is kept for process 0 alone.
+    Each one's stdout and stderr are one pipe.
     """
-    hurry = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    variables |= {"XLA_FLAGS": environment(devices)["XLA_FLAGS"] + hurry}
     place = {"VIDEOJAM_COORDINATOR": f"localhost:{free_port()}", "VIDEOJAM_PROCESSES": str(count)}
     return [
         subprocess.Popen(
             command,
-            env={**environment(), **place, "VIDEOJAM_PROCESS": str(number), **variables},
+            env={**environment(devices), **place, "VIDEOJAM_PROCESS": str(number), **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -54,17 +54,10 @@ def overrides(*arguments) -> dict[str, str]:
     return dict(word.split("=", 1) for word in given)
 
 
-def environment() -> dict[str, str]:
-    """That of `tiny_run`, compiling in a hurry: half the time of these runs is the compiler's."""
-    flags = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    given = tiny_run.environment()
-    return given | {"XLA_FLAGS": given["XLA_FLAGS"] + flags}
-
-
 def run(*arguments) -> subprocess.CompletedProcess:
     """The job in a process of its own."""
     return subprocess.run(
-        command(*arguments), env=environment(), capture_output=True, text=True, timeout=280
+        command(*arguments), env=tiny_run.environment(), capture_output=True, text=True, timeout=280
     )
 
 

@@ -89,7 +89,7 @@ def words(videos, *arguments):
 def job(*given):
     done = subprocess.run(
         [sys.executable, "-m", "videojam_jax.cli", *map(str, given)],
-        env=tiny_tae.environment(), capture_output=True, text=True, timeout=280,
+        env=tiny_run.environment(), capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -100,7 +100,7 @@ def killed(moment, *given):
     program = KILLED.replace("FUNCTION", function).replace("COUNT", str(count))
     done = subprocess.run(
         [sys.executable, "-c", program, *given],
-        env=tiny_tae.environment(), capture_output=True, text=True, timeout=280,
+        env=tiny_run.environment(), capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
 
@@ -195,7 +195,7 @@ def test_raft_takes_weights_that_were_converted(whole, videos, tmp_path):
 
     done = subprocess.run(
         [sys.executable, "-m", "videojam_jax.cli", *given, "--workdir", str(random)],
-        env=tiny_tae.environment(), capture_output=True, text=True, timeout=280,
+        env=tiny_run.environment(), capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 2 and "prepared with other settings: weights is" in done.stderr
 
@@ -216,7 +216,7 @@ def test_clips_of_a_trained_autoencoder_train_a_model_whose_samples_it_decodes(
     sample = ["sample", "--workdir", str(run), "--prompt", "a square moves down"]
     done = subprocess.run(
         [sys.executable, "-m", "videojam_jax.cli", *sample],
-        env=tiny_tae.environment(), capture_output=True, text=True, timeout=280,
+        env=tiny_run.environment(), capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 2
     assert "set config.autoencoder.weights" in done.stderr.splitlines()[-1]

@@ -392,7 +392,7 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_bit(straight, tmp_path):
     process = subprocess.Popen(
         tiny_tae.command("--workdir", workdir, "--config.train.steps=100000",
                          "--config.train.keep=100000", "--config.train.sample_every=100000"),
-        env=tiny_tae.environment(),
+        env=tiny_run.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
