@@ -49,7 +49,7 @@ def read_video(
     """
     info = info or probe(path)
     if times is None:
-        with open_video(path) as (container, stream):
+        with open_video(path, info.stream) as (container, stream):
             frames = [fit(_pixels(frame, stream)) for _, _, frame in _decode(container, stream)]
         return _stacked(frames)
     wanted = info.start + np.asarray(times, np.float64)
@@ -86,7 +86,7 @@ def _frames_at(path, wanted, info, fit, seek: float | None):
             image = fit(_pixels(frame, stream))
         taken.append(image)
 
-    with open_video(path) as (container, stream):
+    with open_video(path, info.stream) as (container, stream):
         if seek is not None and container.format.name not in ("avi", "gif"):
             container.seek(int(seek / info.tick), stream=stream)
         late = interval if seek is None else info.rounding
