@@ -116,7 +116,13 @@ class Folder:
             fit.cover, height=spec.height, width=spec.width, position=position
         )
         try:
-            video = read_video(self._root / file.name, times, info=file.info, fit=cover)
+            video = read_video(
+                self._root / file.name,
+                times,
+                info=file.info,
+                fit=cover,
+                at_least=(spec.height, spec.width),
+            )
         except VideoError as error:
             raise BadClip(source_id, str(error)) from error
         return Clip(video, file.caption, source_id, spec.fps)
