@@ -24,7 +24,7 @@ setuptools.setup(
     entry_points={"console_scripts": ["videojam = videojam_jax.cli:main"]},
     install_requires=[
         "array_record>=0.8.1",
-        "av>=14",
+        "av>=17.1",
         "einops>=0.8",
         "flax>=0.12",
         "grain>=0.2.12",

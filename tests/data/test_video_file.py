@@ -1,7 +1,9 @@
 """Every frame of the test videos carries its own number, so timing is checked exactly."""
 
+import errno
 import os
 import pickle
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -9,10 +11,11 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from numbered_videos import HEIGHT, WIDTH, make_video, numbered, numbers
 
 from videojam_jax.data.video_file import read_video, write_gif, write_mp4
-from videojam_jax.data.video_timing import VideoError, probe
+from videojam_jax.data.video_timing import VideoError, open_video, probe
 from videojam_jax.errors import UserError
 
 CONTAINERS = {
@@ -117,6 +120,12 @@ def test_rotation_metadata_is_honoured(tmp_path, degrees):
     assert np.abs(video[0].astype(int) - expected).mean() < 3
 
 
+def test_a_turned_frame_is_shrunk_by_its_upright_size(tmp_path):
+    path = make_video(tmp_path / "phone.mp4", count=2, rotation=90)
+    assert read_video(path, at_least=(WIDTH // 2, HEIGHT // 2)).shape == (2, 32, 24, 3)
+    assert read_video(path, at_least=(HEIGHT // 2, WIDTH // 2)).shape == (2, 64, 48, 3)
+
+
 def test_pixels_that_are_not_square_are_made_so(tmp_path):
     path = make_video(tmp_path / "dv.mp4", count=4, aspect=Fraction(2, 1))
     video = read_video(path)
@@ -147,7 +156,8 @@ def test_stated_colour_matrix_and_range_are_honoured(tmp_path):
     colours = np.zeros((4, HEIGHT, WIDTH, 3), np.uint8)
     colours[:, :, :32], colours[:, :, 32:] = (0, 200, 30), (180, 20, 220)
     video = read_video(write_mp4(tmp_path / "bt709.mp4", colours, 8.0))
-    assert np.abs(video.astype(int) - colours).max() <= 3
+    inner = np.abs(np.arange(WIDTH) - 31.5) > 2  # where one colour's chroma meets no other's
+    assert np.abs(video.astype(int) - colours)[:, :, inner].max() <= 3
     full = make_video(tmp_path / "full_range.avi", "mjpeg", "yuvj420p", frames=list(colours))
     assert np.abs(read_video(full).astype(int) - colours).mean() < 3
 
@@ -200,10 +210,15 @@ def test_what_is_no_video_is_refused_in_words(tmp_path):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(VideoError, match="not a readable video|cut off|no frames"):
             probe(tmp_path / name)
+    for name in ("raw.h264", "stream.ts"):
+        path = make_video(tmp_path / name, count=4)
+        path = path.rename(tmp_path / f"{name}.mp4")
+        with pytest.raises(VideoError, match=r"none of mp4, .*`ffmpeg -i FILE -c copy NEW.mp4`"):
+            probe(path)
     (tmp_path / "empty.mp4").write_bytes(b"")
     with pytest.raises(VideoError, match="empty"):
         probe(tmp_path / "empty.mp4")
-    with pytest.raises(VideoError, match="No such file"):
+    with pytest.raises(VideoError, match="cannot be read: No such file"):
         probe(tmp_path / "absent.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(VideoError, match="not a regular file"):
@@ -240,6 +255,85 @@ def test_a_sound_file_has_no_video_stream(tmp_path):
         container.mux(stream.encode())
     with pytest.raises(VideoError, match="no video stream"):
         probe(path)
+
+
+def test_no_reason_is_an_errno_of_libav(tmp_path):
+    path = make_video(tmp_path / "a.mp4", count=2)
+    of_system = (errno.EINVAL, errno.ENOSYS, errno.ENOMEM, errno.EOPNOTSUPP, errno.EIO)
+    for number in (*of_system, *(kind.value for kind in av.error.ErrorType)):
+        with pytest.raises(VideoError) as caught, open_video(path):
+            raise av.error.classes.get(number, av.error.UndefinedError)(number, "Its text")
+        reason = str(caught.value)
+        assert re.search("damaged|not known|cannot decode", reason)
+        assert "Its text" not in reason
+
+
+def test_dolby_visions_own_colours_are_refused_in_words(tmp_path):
+    path = make_video(tmp_path / "a.mp4", "libx265", options={"x265-params": "log-level=none"})
+    path.write_bytes(path.read_bytes().replace(b"hev1", b"dvh1"))
+    with pytest.raises(VideoError, match="Dolby Vision without a standard picture"):
+        probe(path)
+
+
+def make_streams(path, counts, container_options):
+    """Write a file of several video streams with so many frames; each frame shows its number."""
+    with av.open(str(path), "w", options=container_options) as container:
+        streams = [container.add_stream("mpeg4", rate=24) for _ in counts]
+        for stream in streams:
+            stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        for stream, count in zip(streams, counts, strict=True):
+            for i in range(count):
+                frame = av.VideoFrame.from_ndarray(numbered(i), format="rgb24")
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [("a.mkv", {}), ("no_length.mkv", {"live": "1"}), ("a.mp4", {}), ("a.avi", {})],
+)
+def test_the_stream_with_the_most_frames_is_the_video(tmp_path, name, options):
+    path = make_streams(tmp_path / name, (1, 12, 5), options)
+    info = probe(path)
+    assert info.frames == 12
+    assert numbers(read_video(path)) == list(range(12))
+    assert numbers(read_video(path, np.arange(4, 12) / 24, info=info)) == list(range(4, 12))
+    assert info.stream == 1
+    assert probe(make_streams(tmp_path / name, (6, 6), options)).stream == 0
+
+
+def test_a_cover_picture_is_never_the_video(tmp_path):
+    path = tmp_path / "cover.mp4"
+    with av.open(str(path), "w") as container:
+        cover, film = (container.add_stream(name, rate=24) for name in ("mjpeg", "mpeg4"))
+        cover.disposition = Disposition.attached_pic
+        for stream, kind in ((cover, "yuvj420p"), (film, "yuv420p")):
+            stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, kind
+        for stream, number in ((cover, 5), (film, 77)):
+            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    assert numbers(read_video(path)) == [77]
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])
+def test_dropped_frames_of_an_avi_are_no_cut(tmp_path, codec):
+    path = tmp_path / "a.avi"
+    places = [0, 1, 2, 5, 6, 12]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=24)
+        stream.height, stream.width = HEIGHT, WIDTH
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for i, place in enumerate(places):
+            frame = av.VideoFrame.from_ndarray(numbered(i), format="rgb24")
+            frame.pts, frame.time_base = place, Fraction(1, 24)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert probe(path).duration == pytest.approx(13 / 24)
+    shown = [max(i for i, place in enumerate(places) if place <= t) for t in range(13)]
+    assert numbers(read_video(path, np.arange(13) / 24)) == shown
 
 
 def test_libav_writes_nothing_to_the_terminal(tmp_path):

@@ -42,10 +42,11 @@ class _File:
 class Folder:
     """The clips of all mp4, mov, mkv, webm, avi and gif files below a folder.
 
-    Names that begin with a dot are passed over, links are followed. A file is cut into
-    clips of `spec.frames` frames at `spec.fps`, `spec.stride` frames apart, from its
-    first frame on; clip k of a file is "sub/name.mp4#k". A file without a caption has
-    the empty one. Captions: see `captions`.
+    Names that begin with a dot are passed over, links are followed. Of a file's video
+    streams the one with the most frames is taken. It is cut into clips of `spec.frames`
+    frames at `spec.fps`, `spec.stride` frames apart, from its first frame on; clip k of a
+    file is "sub/name.mp4#k". A file without a caption has the empty one. Captions: see
+    `captions`.
     """
 
     def __init__(self, path: str | os.PathLike, spec: ClipSpec):
@@ -115,7 +116,13 @@ class Folder:
             fit.cover, height=spec.height, width=spec.width, position=position
         )
         try:
-            video = read_video(self._root / file.name, times, info=file.info, fit=cover)
+            video = read_video(
+                self._root / file.name,
+                times,
+                info=file.info,
+                fit=cover,
+                at_least=(spec.height, spec.width),
+            )
         except VideoError as error:
             raise BadClip(source_id, str(error)) from error
         return Clip(video, file.caption, source_id, spec.fps)

@@ -14,6 +14,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from videojam_jax.data import colours
 from videojam_jax.data.video_timing import VideoError, VideoInfo, open_video, probe, stamp
 from videojam_jax.files import write_whole
 
@@ -29,6 +30,7 @@ def read_video(
     *,
     info: VideoInfo | None = None,
     fit: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
+    at_least: tuple[int, int] | None = None,
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """The frames shown at the wanted times, as RGB, upright and with square pixels.
 
@@ -43,14 +45,17 @@ def read_video(
       info: what `probe(path)` gave, when it is known already.
       fit: applied to each frame that is taken, as soon as it is decoded (so a large
         frame need not stay in memory); must give frames of one size.
+      at_least: rows and columns that `fit` makes use of: frames of two, four or eight
+        times as many and more come to it shrunk by that factor, which saves time.
 
     Raises:
       VideoError: the file cannot be decoded, or ends before the last of `times`.
     """
     info = info or probe(path)
     if times is None:
-        with open_video(path) as (container, stream):
-            frames = [fit(_pixels(frame, stream)) for _, _, frame in _decode(container, stream)]
+        with open_video(path, info.stream) as (container, stream):
+            pixels = _pixels_of(stream, at_least)
+            frames = [fit(pixels(frame)) for _, _, frame in _decode(container, stream)]
         return _stacked(frames)
     wanted = info.start + np.asarray(times, np.float64)
     for back in _SEEK_BACK:
@@ -58,16 +63,16 @@ def read_video(
             break
         # Some streams cannot be decoded from the middle: then the way from the start decides.
         with contextlib.suppress(VideoError):
-            frames = _frames_at(path, wanted, info, fit, seek=wanted[0] - back)
+            frames = _frames_at(path, wanted, info, fit, at_least, seek=wanted[0] - back)
             if frames is not None:
                 return frames
-    frames = _frames_at(path, wanted, info, fit, seek=None)
+    frames = _frames_at(path, wanted, info, fit, at_least, seek=None)
     if frames is None:
         raise VideoError(f"its first frames are missing: nothing is shown at {times[0]:.3f} s")
     return frames
 
 
-def _frames_at(path, wanted, info, fit, seek: float | None):
+def _frames_at(path, wanted, info, fit, at_least, seek: float | None):
     """The frames shown at `wanted` (container seconds); None where decoding began too late.
 
     Raises:
@@ -77,16 +82,17 @@ def _frames_at(path, wanted, info, fit, seek: float | None):
     taken = []
     previous, image, end = None, None, 0.0
 
-    def take(frame, stream):
+    def take(frame):
         nonlocal image  # of `previous`, made when it is first wanted
         if image is None:
             if frame.is_corrupt:
                 at = wanted[len(taken)] - info.start
                 raise VideoError(f"the frame shown at {at:.3f} s is damaged")
-            image = fit(_pixels(frame, stream))
+            image = fit(pixels(frame))
         taken.append(image)
 
-    with open_video(path) as (container, stream):
+    with open_video(path, info.stream) as (container, stream):
+        pixels = _pixels_of(stream, at_least)
         if seek is not None and container.format.name not in ("avi", "gif"):
             container.seek(int(seek / info.tick), stream=stream)
         late = interval if seek is None else info.rounding
@@ -94,14 +100,14 @@ def _frames_at(path, wanted, info, fit, seek: float | None):
             if previous is None and start > wanted[0] + late:
                 return None
             while previous is not None and wanted[len(taken)] < start - info.rounding:
-                take(previous, stream)
+                take(previous)
                 if len(taken) == len(wanted):
                     return _stacked(taken)
             previous, image, end = frame, None, start + (duration or interval)
         # The last frame is shown until its end, which some containers leave vague.
         end += interval / 2
         while previous is not None and len(taken) < len(wanted) and wanted[len(taken)] < end:
-            take(previous, stream)
+            take(previous)
     if len(taken) < len(wanted):
         lost = wanted[len(taken)] - info.start
         raise VideoError(f"frames are missing: nothing can be decoded at {lost:.3f} s")
@@ -135,21 +141,38 @@ def _decode(container, stream) -> Iterator[tuple[float, float, av.VideoFrame]]:
             shown += 1
 
 
-def _pixels(frame: av.VideoFrame, stream) -> UInt8[np.ndarray, "h w 3"]:
-    """A decoded frame as it is meant to be seen."""
-    # One thread: swscale would otherwise start one for each core, for every frame.
-    if any(component.is_alpha for component in frame.format.components):
-        rgba = frame.to_ndarray(format="rgba", threads=1)
-        alpha = rgba[..., 3:].astype(np.uint16)
-        image = ((rgba[..., :3] * alpha + 127) // 255).astype(np.uint8)
-    else:
-        image = frame.to_ndarray(format="rgb24", threads=1)
+def _pixels_of(stream, at_least) -> Callable[[av.VideoFrame], UInt8[np.ndarray, "h w 3"]]:
+    """Make the function from a decoded frame to the picture that is meant to be seen.
+
+    To be called before a frame is decoded, see `colours.Converter`.
+    """
+    converter = colours.Converter(stream)
     aspect = float(stream.sample_aspect_ratio or 1)
-    if aspect != 1 and 1 / 8 <= aspect <= 8:  # beyond that the header is wrong
-        height, width = image.shape[:2]
-        size = (round(width * max(aspect, 1)), round(height / min(aspect, 1)))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-    return np.rot90(image, round(frame.rotation / 90) % 4)
+    if not 1 / 8 <= aspect <= 8:  # the header is wrong
+        aspect = 1.0
+
+    def pixels(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+        turns = round(frame.rotation / 90) % 4
+        image = converter.rgb(frame, _shrink(frame, at_least, turns))
+        if aspect != 1:
+            height, width = image.shape[:2]
+            size = (round(width * max(aspect, 1)), round(height / min(aspect, 1)))
+            image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        return np.rot90(image, turns)
+
+    return pixels
+
+
+def _shrink(frame: av.VideoFrame, at_least: tuple[int, int] | None, turns: int) -> int:
+    """By how much a frame may be shrunk, turned by so many right angles after it."""
+    if at_least is None:
+        return 1
+    rows, columns = at_least[:: -1 if turns % 2 else 1]
+    for by in (8, 4, 2):
+        divides = frame.height % by == frame.width % by == 0
+        if divides and frame.height >= by * rows and frame.width >= by * columns:
+            return by
+    return 1
 
 
 def write_mp4(
@@ -177,6 +200,9 @@ def write_mp4(
     with av.open(memory, "w", format="mp4") as container:
         # One thread, since the number of threads changes x264's bytes.
         options = {"crf": "18", "preset": "medium", "threads": "1"}
+        # Each chroma sample stands in the middle of its four pixels, which is where swscale
+        # takes it; left untold, readers would take it half a pixel further to the left.
+        options["x264-params"] = "chromaloc=1"
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuv420p"

@@ -6,6 +6,7 @@ own log stays off, as PyAV leaves it; what went wrong is in the exceptions.
 
 import contextlib
 import dataclasses
+import errno
 import math
 import os
 import stat
@@ -19,6 +20,17 @@ _OPEN_OPTIONS = {"format_whitelist": "mov,matroska,avi,gif", "protocol_whitelist
 # Titles and comments in a broken encoding are no reason to refuse a video. PyAV has no
 # such argument any more from version 19 on.
 _TOLERANT = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+_OTHER_CONTAINER = (
+    "none of mp4, mov, mkv, webm, avi and gif, whatever its name says; "
+    "`ffmpeg -i FILE -c copy NEW.mp4` may bring it into one"
+)
+_UNKNOWN_CODEC = "its video codec is not known"
+
+# mp4's names for Dolby Vision. Without a standard curve it is in colours of Dolby's own
+# (profile 5), which come out green and violet; the other profiles are PQ, HLG or SDR.
+_DOLBY_VISION = ("dvh1", "dvhe", "dav1")
+_NO_CURVE = 2
 
 _LONGEST_FRAME = 60.0  # seconds; no video shows its frames for longer on average
 
@@ -36,12 +48,14 @@ class VideoInfo:
       duration: seconds from the first frame to the end of the last one.
       frames: how many frames the file holds.
       tick: the container's unit of time, in seconds.
+      stream: the number of their stream in the file.
     """
 
     start: float
     duration: float
     frames: int
     tick: float
+    stream: int
 
     @property
     def fps(self) -> float:
@@ -65,15 +79,20 @@ class VideoInfo:
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
-    """When the frames of the first video stream of `path` are shown; decodes nothing.
+    """When the frames of `path` are shown; decodes nothing.
 
+    Of several video streams the one with the most frames is taken, the first of equals.
     mp4 and mov name every frame in their index, so only that is read; the packets of
     the other containers are walked through.
 
     Raises:
-      VideoError: not a video, no video stream, no frames, or cut off.
+      VideoError: not a video, no video stream, no frames, cut off, or of a codec or in
+        colours that cannot be read.
     """
     with open_video(path) as (container, stream):
+        context = stream.codec_context
+        if context.codec_tag in _DOLBY_VISION and context.color_trc == _NO_CURVE:
+            raise VideoError("Dolby Vision without a standard picture (profile 5)")
         info = None
         if "mov" in container.format.name:
             info = _from_index(stream, os.path.getsize(path))
@@ -87,8 +106,13 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 
 
 @contextlib.contextmanager
-def open_video(path: str | os.PathLike):
-    """Give `(container, stream)` of PyAV; libav's errors, also later ones, as VideoError."""
+def open_video(path: str | os.PathLike, stream: int | None = None):
+    """Give `(container, stream)` of PyAV; libav's errors, also later ones, as VideoError.
+
+    Args:
+      stream: which one, as `VideoInfo.stream` has it; None looks for the one with the
+        most frames, which walks through a file of several whose header does not say.
+    """
     path = os.path.abspath(path)  # a relative "a:b.mp4" would read as a protocol
     opened = False
     try:
@@ -97,15 +121,36 @@ def open_video(path: str | os.PathLike):
             raise VideoError("not a regular file")
         if status.st_size == 0:
             raise VideoError("the file is empty (0 bytes)")
-        options = dict(_OPEN_OPTIONS)
-        with av.open(path, options=options, **_TOLERANT) as container:
+        open(path, "rb").close()  # what the system objects to, it says here
+        with _opened(path) as container:
             opened = True
-            yield container, _video_stream(container)
-    except (av.error.InvalidDataError, av.error.EOFError) as error:
-        what = "damaged or cut off" if opened else "not a readable video, or cut off"
-        raise VideoError(what) from error
+            yield container, _video_stream(path, container, stream)
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(error.strerror or str(error)) from error
+        raise VideoError(_in_words(error, opened)) from error
+
+
+def _opened(path: str):
+    return av.open(path, options=dict(_OPEN_OPTIONS), **_TOLERANT)
+
+
+def _in_words(error: Exception, opened: bool) -> str:
+    """What an error of the system or of libav means for the file."""
+    number = error.errno
+    if not isinstance(error, av.error.FFmpegError):
+        cause = os.strerror(number) if number else str(error)
+        return f"cannot be read: {cause or 'no reason is given'}"
+    if number == errno.EINVAL and not opened:  # `_OPEN_OPTIONS` is obeyed
+        return _OTHER_CONTAINER
+    if isinstance(error, av.error.DecoderNotFoundError):
+        return _UNKNOWN_CODEC
+    if isinstance(error, av.error.PatchWelcomeError) or number in (errno.ENOSYS, errno.EOPNOTSUPP):
+        return "stored in a way that the installed FFmpeg cannot decode"
+    # libav's other numbers of the system's mean little: it says EPERM for plain damage.
+    if number == errno.EIO:
+        return "damaged, cut off, or on a disk that fails"
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)) and not opened:
+        return "not a readable video, or cut off"
+    return "damaged or cut off"
 
 
 def stamp(container, packet_or_frame) -> int | None:
@@ -119,7 +164,7 @@ def stamp(container, packet_or_frame) -> int | None:
     return packet_or_frame.pts
 
 
-def _video_stream(container):
+def _video_stream(path: str, container, number: int | None):
     if not len(container.streams):
         raise VideoError("holds no streams: not a video, or cut off before its index")
     # The cover picture of a sound file is a video stream too, of one frame.
@@ -127,10 +172,26 @@ def _video_stream(container):
     moving = [s for s in container.streams.video if not s.disposition & pictures]
     if not moving:
         raise VideoError("no video stream")
-    if moving[0].codec_context is None:
-        raise VideoError("its video codec is not known")
-    moving[0].codec_context.thread_count = 1  # clips are read in parallel, a thread each
-    return moving[0]
+    if number is None and len(moving) > 1:
+        number = _with_most_frames(path, moving)
+    chosen = next((s for s in moving if s.index == number), moving[0])
+    if chosen.codec_context is None:
+        raise VideoError(_UNKNOWN_CODEC)
+    chosen.codec_context.thread_count = 1  # clips are read in parallel, a thread each
+    return chosen
+
+
+def _with_most_frames(path: str, streams) -> int:
+    """The number of the stream with the most frames, the first of equals."""
+    counts = {stream.index: stream.frames for stream in streams}
+    if not all(counts.values()):
+        # mkv does not say, so all packets are counted, of a file opened apart.
+        counts = dict.fromkeys(counts, 0)
+        with _opened(path) as container:
+            for packet in container.demux():
+                if packet.stream_index in counts and packet.size and not packet.is_discard:
+                    counts[packet.stream_index] += 1
+    return max(counts, key=counts.get)
 
 
 def _from_index(stream, size: int) -> VideoInfo | None:
@@ -145,7 +206,8 @@ def _from_index(stream, size: int) -> VideoInfo | None:
     if missing:
         raise VideoError(f"cut off: {missing} of its {len(ends)} frames are missing")
     tick = float(stream.time_base)
-    return VideoInfo((stream.start_time or 0) * tick, stream.duration * tick, len(ends), tick)
+    start = (stream.start_time or 0) * tick
+    return VideoInfo(start, stream.duration * tick, len(ends), tick, stream.index)
 
 
 def _from_packets(container, stream) -> VideoInfo:
@@ -165,13 +227,13 @@ def _from_packets(container, stream) -> VideoInfo:
     rate = float(stream.guessed_rate or 25)
     interval = (last - first) / (len(shown) - 1) if last > first else 1 / (rate * tick)
     duration = (last - first + (last_duration or interval)) * tick
-    if len(shown) + 1 < stream.frames and container.format.name == "avi":
-        missing = stream.frames - len(shown)
+    # avi counts the places of its frames, of which some may be empty: dropped frames.
+    if container.format.name == "avi" and (missing := stream.frames - 1 - last) > 1:
         raise VideoError(f"cut off: {missing} of its {stream.frames} frames are missing")
     stated = (container.duration or 0) / 1e6
     if last_end < stated - max(0.1, 2 * interval * tick):
         raise VideoError(f"cut off: {stated:.2f} s by its header, it ends at {last_end:.2f} s")
-    return VideoInfo(first * tick, duration, len(shown), tick)
+    return VideoInfo(first * tick, duration, len(shown), tick, stream.index)
 
 
 def _check_gif_end(path: str | os.PathLike) -> None:

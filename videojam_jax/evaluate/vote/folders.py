@@ -209,7 +209,7 @@ def _clip(path: Path) -> Clip:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         info = probe(path)
-        with open_video(path) as (_, stream):
+        with open_video(path, info.stream) as (_, stream):
             size = f"{stream.height} x {stream.width}"
     except (VideoError, OSError) as error:
         raise UserError(f"{path}: cannot be shown ({error})") from None
