@@ -270,7 +270,8 @@ AUTOENCODER: dict[str, Any] = {
                         minimum=0.0),
         "gradient_scales": Key(3, "each of half the resolution of the one before", minimum=1),
         "kl": Key(1e-6, "weight of the KL divergence from N(0, 1)", minimum=0.0),
-        "outlier": Key(0.0, "weight of Movie Gen's outlier penalty", minimum=0.0),
+        "outlier": Key(0.01, "weight of Movie Gen's outlier penalty; its 1e5 is taken to stand "
+                             "beside sums over a clip, here it stands beside means", minimum=0.0),
         "outlier_r": Key(3.0, "standard deviations that are no outlier", minimum=0.0),
         "adversarial": Key(0.0, "weight of the discriminator's judgement; 0: none", minimum=0.0),
         "adversarial_start": Key(0, "steps before which it has no weight", minimum=0),
