@@ -132,14 +132,14 @@ def resolve(tree: dict) -> ml_collections.FrozenConfigDict:
             f"config.text.heads = {text['heads']} does not divide width = {text['width']}"
         )
     if text["name"] == "pretrained":
-        counts = {key: len(text[key]) for key in ("max_lengths", "widths", "weights")}
-        if not counts["widths"] or counts["widths"] != counts["max_lengths"] or (
-            counts["weights"] not in (0, counts["widths"])
+        counts = {key: len(text[key]) for key in ("max_lengths", "widths", "weights", "reads")}
+        if not counts["widths"] or counts["widths"] != counts["max_lengths"] or any(
+            counts[key] not in (0, counts["widths"]) for key in ("weights", "reads")
         ):
             raise UserError(
-                "config.text: max_lengths, widths and weights have "
+                "config.text: max_lengths, widths, weights and reads have "
                 f"{', '.join(map(str, counts.values()))} values; one of each is wanted for every "
-                "encoder (weights may be empty)"
+                "encoder (weights and reads may be empty)"
             )
     sample = filled["sample"]
     if sample["schedule"] == "linear_quadratic" and sample["emulate"] < sample["steps"]:
@@ -243,8 +243,6 @@ def _value(key: Key, value: Any, path: str) -> Any:
         raise UserError(f"config.{path} = {value!r}: {KINDS[kind]} is wanted ({key.doc})")
     if key.length is not None and len(value) != key.length:
         raise UserError(f"config.{path} = {value!r}: {key.length} values are wanted ({key.doc})")
-    if key.choices is not None and value not in key.choices:
-        raise UserError(f"config.{path} = {value!r}; one of: {', '.join(map(str, key.choices))}")
     if key.path:
         value = tuple(map(_absolute, value)) if kind is tuple else _absolute(value)
     for item in value if kind is tuple else (value,):
@@ -262,6 +260,9 @@ def _absolute(path: Any) -> Any:
     return os.path.abspath(os.path.expanduser(path))
 
 
+        if key.choices is not None and item not in key.choices:
+            known = ", ".join(map(str, key.choices))
+            raise UserError(f"config.{path} = {value!r}; one of: {known}")
 def is_autoencoder(config: ml_collections.FrozenConfigDict) -> bool:
     """Whether a config trains an autoencoder, and not a diffusion model."""
     return "tae" in config

@@ -14,7 +14,7 @@ class Key:
     doc: str
     minimum: float | None = None
     maximum: float | None = None
-    choices: tuple | None = None
+    choices: tuple | None = None  # of a tuple: of each of its values
     kind: type | None = None  # where the default does not tell the type
     length: int | None = None  # of a tuple
     path: bool = False  # of a file or folder (or several); a relative one is made absolute
@@ -147,6 +147,11 @@ SCHEMA: dict[str, Any] = {
         "precomputed": {
             "max_length": Key(REQUIRED, "tokens", minimum=1, kind=int),
             "width": Key(REQUIRED, "of an embedding", minimum=1, kind=int),
+            "reads": Key((), "what each encoder is given: prompt, the whole of it, or quoted, what "
+                             "stands in it in double quotation marks; empty: prompt, all of them",
+                         choices=("prompt", "quoted")),
+            "fps_prefix": Key(False, "FPS-24, or what clip.fps is, before a prompt that is read "
+                                     "whole, as in Movie Gen"),
         },
     }),
     "prepare": {
