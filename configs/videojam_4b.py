@@ -48,7 +48,15 @@ def get_config() -> ConfigDict:
                 "batch_size": 32,
                 "checkpoint_every": 1_000,
             },
-            "sample": {"steps": 100, "inner_steps": 50, "w_text": 5.0, "w_motion": 3.0},
+            "sample": {
+                "schedule": "linear_quadratic",
+                "solver": "euler",
+                "steps": 100,
+                "guidance": "videojam",
+                "inner_share": 0.5,
+                "w_text": 5.0,
+                "w_motion": 3.0,
+            },
             # Two devices a clip, so that a batch of 32 can be spread over 64.
             "mesh": {"data": 1, "fsdp": -1, "context": 2},
         }

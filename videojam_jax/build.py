@@ -317,6 +317,14 @@ def times(config: FrozenConfigDict) -> np.ndarray:
     return schedule.linear_quadratic(section.steps, section.emulate)
 
 
+def inner_steps(config: FrozenConfigDict) -> int:
+    """How many of the first sampling steps have the motion's guidance.
+
+    The share of them, rounded; half a step goes to the even number.
+    """
+    return round(config.sample.inner_share * config.sample.steps)
+
+
 def as_base(config: FrozenConfigDict) -> FrozenConfigDict:
     """The same config for the model without the motion half."""
     tree = config.to_dict()

@@ -20,6 +20,7 @@ from videojam_jax.errors import UserError
 from videojam_jax.schema import (
     AUTOENCODER,
     EXPERIMENT,
+    REPLACED,
     REQUIRED,
     SCHEMA,
     Changes,
@@ -110,9 +111,22 @@ def load_resolved(
         raise UserError(f"{path}: no such file; is this a workdir of `videojam train`?") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
+    _translate(tree)
     merge(tree, changes or {})
     _override_all(tree, overrides or {})
     return resolve(tree)
+
+
+def _translate(tree: dict) -> None:
+    """Keys that versions before kept beside a run, as they are called now (see `REPLACED`)."""
+    sample = tree.get("sample") if isinstance(tree, dict) else None
+    if not isinstance(sample, dict) or "inner_share" in sample:
+        return
+    inner, steps = sample.get("inner_steps"), sample.get("steps")
+    # What is no number is told of where the tree is checked.
+    if isinstance(inner, int) and isinstance(steps, int) and steps > 0:
+        del sample["inner_steps"]
+        sample["inner_share"] = min(inner / steps, 1.0)
 
 
 def resolve(tree: dict) -> ml_collections.FrozenConfigDict:
@@ -246,6 +260,9 @@ def _value(key: Key, value: Any, path: str) -> Any:
     if key.path:
         value = tuple(map(_absolute, value)) if kind is tuple else _absolute(value)
     for item in value if kind is tuple else (value,):
+        if key.choices is not None and item not in key.choices:
+            known = ", ".join(map(str, key.choices))
+            raise UserError(f"config.{path} = {value!r}; one of: {known}")
         if key.minimum is not None and not item >= key.minimum:
             raise UserError(f"config.{path} = {value!r}: at least {key.minimum} ({key.doc})")
         if key.maximum is not None and not item <= key.maximum:
@@ -260,9 +277,6 @@ def _absolute(path: Any) -> Any:
     return os.path.abspath(os.path.expanduser(path))
 
 
-        if key.choices is not None and item not in key.choices:
-            known = ", ".join(map(str, key.choices))
-            raise UserError(f"config.{path} = {value!r}; one of: {known}")
 def is_autoencoder(config: ml_collections.FrozenConfigDict) -> bool:
     """Whether a config trains an autoencoder, and not a diffusion model."""
     return "tae" in config
@@ -301,6 +315,8 @@ def _override(tree: dict, key: str, text: str) -> None:
 
 
 def _unknown(path: str, known: dict, prefix: str, root: dict) -> str:
+    if path in REPLACED:
+        return f"unknown key config.{path}: now it is {REPLACED[path]}"
     name = path.rpartition(".")[2]
     paths = _all_paths(root, "")
     # The right name in the wrong section; then initials ("lr"); then a slip of the pen.

@@ -37,6 +37,12 @@ class Changes:
 
 RANDOM = "random: random ones, for a try"
 
+# What keys of versions before became.
+REPLACED = {
+    "sample.inner_steps": "config.sample.inner_share, a share of config.sample.steps: 0.5 for the "
+                          "first half",
+}
+
 TRUNKS = {
     "movie_gen": {
         "blocks": Key(REQUIRED, "transformer blocks", minimum=1, kind=int),
@@ -141,17 +147,17 @@ SCHEMA: dict[str, Any] = {
                                "clips needs none", path=True),
             "max_lengths": Key(REQUIRED, "tokens, of each encoder", minimum=1, kind=tuple),
             "widths": Key(REQUIRED, "of an embedding, of each encoder", minimum=1, kind=tuple),
+            "reads": Key((), "what each encoder is given: prompt, the whole of it, or quoted, what "
+                             "stands in it in double quotation marks; empty: prompt, all of them",
+                         choices=("prompt", "quoted")),
+            "fps_prefix": Key(False, "FPS-24, or what clip.fps is, before a prompt that is read "
+                                     "whole, as in Movie Gen"),
             "batch_size": Key(16, "captions encoded at once", minimum=1),
             "dtype": Key("bfloat16", "of the computation", choices=("float32", "bfloat16")),
         },
         "precomputed": {
             "max_length": Key(REQUIRED, "tokens", minimum=1, kind=int),
             "width": Key(REQUIRED, "of an embedding", minimum=1, kind=int),
-            "reads": Key((), "what each encoder is given: prompt, the whole of it, or quoted, what "
-                             "stands in it in double quotation marks; empty: prompt, all of them",
-                         choices=("prompt", "quoted")),
-            "fps_prefix": Key(False, "FPS-24, or what clip.fps is, before a prompt that is read "
-                                     "whole, as in Movie Gen"),
         },
     }),
     "prepare": {
@@ -229,8 +235,9 @@ SCHEMA: dict[str, Any] = {
                                  "no_optical_flow", "ip2p", "dit")),
         "w_text": Key(5.0, "the paper's w1"),
         "w_motion": Key(3.0, "the paper's w2"),
-        "inner_steps": Key(50, "first steps with the motion's guidance; then text alone",
-                           minimum=0),
+        "inner_share": Key(0.5, "share of the steps, the first ones, with the motion's guidance; "
+                                "then text alone; rounded to whole steps",
+                           minimum=0.0, maximum=1.0),
         "batch_size": Key(8, "clips sampled at once", minimum=1),
         "ema": Key(True, "sample from the averaged parameters"),
         "enlarge": Key(1, "pixels shown for one of the clip (small clips)", minimum=1),
