@@ -23,26 +23,42 @@ from ml_collections import ConfigDict
 
 def get_config(arg: str = "base") -> ConfigDict:
     further = {"base": False, "control": True}[arg]
-    fine_tuning = {"learning_rate": 5e-6}
+    fine_tuning = {"learning_rate": 5e-6, "warmup_steps": 0, "decay_steps": 0}
     return ConfigDict(
         {
             "clip": {"frames": 128, "height": 256, "width": 256, "fps": 24.0},
             "source": {"name": "folder", "path": "clips"},
-            "autoencoder": {"name": "tae", "compression": (8, 8, 8), "channels": 16},
-            # UL2, ByT5 and MetaCLIP.
+            "motion": {"flow": "raft", "sigma": 0.15},
+            "autoencoder": {"name": "tae", "compression": (8, 8, 8), "channels": 16, "tile": 32},
+            # UL2, ByT5 and MetaCLIP. Movie Gen's MetaCLIP was trained on to 256 tokens; a public
+            # CLIP has 77: write that in its place.
             "text": {
                 "name": "pretrained",
-                "max_lengths": (256, 128, 128),
+                "max_lengths": (256, 128, 256),
                 "widths": (4096, 1536, 1280),
+                "reads": ("prompt", "quoted", "prompt"),
+                "fps_prefix": True,
             },
             "model": {
                 "motion": False,
                 "patch": (1, 2, 2),
-                "trunk": {"blocks": 48, "width": 6144, "ffn": 16_384, "heads": 48},
+                "trunk": {
+                    "name": "movie_gen",
+                    "blocks": 48,
+                    "width": 6144,
+                    "ffn": 16_384,
+                    "heads": 48,
+                },
                 "dtype": "bfloat16",
                 "remat": "dots",
             },
-            "loss": {"sigma_min": 1e-5},
+            "loss": {
+                "p_drop_text": 0.3,
+                "sigma_min": 1e-5,
+                "time_kind": "logit_normal",
+                "time_mean": 0.0,
+                "time_std": 1.0,
+            },
             "optimizer": fine_tuning
             if further
             else {"learning_rate": 1e-4, "warmup_steps": 2_000, "weight_decay": 0.1},
@@ -52,6 +68,13 @@ def get_config(arg: str = "base") -> ConfigDict:
                 "steps": 35_000 if further else 100_000,
                 "batch_size": 256,
                 "checkpoint_every": 1_000,
+            },
+            "sample": {
+                "schedule": "linear_quadratic",
+                "solver": "euler",
+                "steps": 100,
+                "guidance": "dit",
+                "w_text": 5.0,
             },
             "mesh": {"data": 1, "fsdp": -1},
         }

@@ -67,7 +67,7 @@ def get_config(arg: str = "videojam") -> ConfigDict:
             },
             "sample": {
                 "steps": 32,
-                "inner_steps": 16,
+                "inner_share": 0.5,
                 "emulate": 100,
                 "w_text": 1.0,
                 "w_motion": 0.5,

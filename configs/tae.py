@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
             },
             "reconstruction": {
                 "kl": 1e-6,
-                "outlier": 1e-2,
+                "outlier": 0.01,  # for Movie Gen's 1e5, see `reconstruction.Options`
                 "outlier_r": 3.0,
                 "adversarial": 0.05,
                 "adversarial_start": 50_000,

@@ -22,7 +22,7 @@ TREE = {
     },
     "optimizer": {"learning_rate": 1e-4},
     "train": {"dataset": "data", "steps": 10, "batch_size": 16},
-    "sample": {"steps": 4, "emulate": 8, "inner_steps": 2},
+    "sample": {"steps": 4, "emulate": 8, "inner_share": 0.5},
     "mesh": {"data": 1},
 }
 TOKENS = 2 * 8 * 8  # of a clip

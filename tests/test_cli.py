@@ -16,6 +16,8 @@ import tiny_run
         (["prepare", "--config", tiny_run.CONFIG, "--workdir", "w",
           "--config.source={'name':'folder','path':'no_folder'}", "--config.motion.flow=dis"],
          "no_folder: there is no such folder"),
+        (["prepare", "--config", tiny_run.CONFIG, "--workdir", "w", "--config.motion.flow=raft"],
+         "config.motion.flow = 'raft' needs weights: set config.motion.raft.weights"),
     ],
 )  # fmt: skip
 def test_an_error_is_one_line_that_names_what_is_wrong(words, message, tmp_path, monkeypatch):

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import pathlib
 
 import pytest
@@ -6,12 +8,15 @@ from videojam_jax import build, configuration
 from videojam_jax.data.scenes import KINDS
 from videojam_jax.data.shapes import SHAPES
 from videojam_jax.diffusion.guidance import RULES
+from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.diffusion.sampler import SOLVERS
 from videojam_jax.errors import UserError
 from videojam_jax.models.attention import IMPLEMENTATIONS
+from videojam_jax.models.autoencoders import reconstruction
+from videojam_jax.models.text.reading import READINGS
 from videojam_jax.models.trunks.movie_gen import REMAT_POLICIES
 from videojam_jax.motion.estimators import DIS_PRESETS
-from videojam_jax.schema import SCHEMA
+from videojam_jax.schema import AUTOENCODER, SCHEMA
 
 CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
 FOLDER = CONFIGS[0].parent
@@ -87,7 +92,7 @@ def test_the_paper_s_numbers_are_in_its_configs(name, batch, steps, shape):
         1.0,
     )
     assert (config.sample.w_text, config.sample.w_motion) == (5.0, 3.0)
-    assert (config.sample.steps, config.sample.inner_steps) == (100, 50)
+    assert (config.sample.steps, build.inner_steps(config)) == (100, 50)
     assert (config.sample.schedule, config.sample.solver) == ("linear_quadratic", "euler")
     assert config.motion.sigma == 0.15
     assert (clip.frames, clip.height, clip.width, clip.fps) == (128, 256, 256, 24.0)
@@ -115,6 +120,8 @@ def test_the_paper_s_numbers_are_in_its_configs(name, batch, steps, shape):
         ("autoencoder.patch=(1,4)", "3 values"),
         ("model=3", "a section of keys"),
         ("seed.x=3", "config.seed"),
+        ("sample.inner_steps=16", "now it is config.sample.inner_share, a share of config."),
+        ("sample.inner_share=16", "inner_share = 16.0: at most 1.0"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_what_would_be_right(override, words):
@@ -168,6 +175,64 @@ def test_a_config_read_back_is_the_same(tmp_path):
     assert again.to_dict() == config.to_dict()
 
 
+@pytest.mark.parametrize(
+    ("steps", "share", "inner"),
+    [(100, 0.5, 50), (50, 0.5, 25), (7, 0.5, 4), (5, 0.5, 2), (10, 0.0, 0), (10, 1.0, 10)],
+)
+def test_a_share_of_the_sampling_steps_is_guided(steps, share, inner):
+    config = load(f"sample.steps={steps}", f"sample.inner_share={share}")
+    assert build.inner_steps(config) == inner
+
+
+@pytest.mark.parametrize(
+    ("steps", "inner"), [(100, 50), (32, 16), (7, 3), (50, 50), (30, 80), (9, 0)]
+)
+def test_a_run_that_was_saved_with_a_number_of_guided_steps_keeps_it(tmp_path, steps, inner):
+    tree = load(f"sample.steps={steps}", "sample.emulate=1000").to_dict()
+    del tree["sample"]["inner_share"]
+    tree["sample"]["inner_steps"] = inner
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(tree))
+    assert build.inner_steps(configuration.load_resolved(path)) == min(inner, steps)
+    # It is the share that other steps then keep.
+    twice = configuration.load_resolved(path, {"sample.steps": str(2 * steps)})
+    assert build.inner_steps(twice) == 2 * min(inner, steps)
+    with pytest.raises(UserError, match="config.sample.inner_share"):
+        configuration.load_resolved(path, {"sample.inner_steps": "3"})
+    path.write_text(json.dumps(tree | {"sample": {"inner_steps": "many"}}))
+    with pytest.raises(UserError, match="unknown key config.sample.inner_steps"):
+        configuration.load_resolved(path)
+
+
+@pytest.mark.parametrize(
+    ("reads", "words"),
+    [
+        ("('prompt',)", "max_lengths, widths, weights and reads have 2, 2, 0, 1 values"),
+        ("('prompt','quotes')", "('prompt', 'quotes'); one of: prompt, quoted"),
+    ],
+)
+def test_what_encoders_read_is_one_word_for_each(reads, words):
+    pretrained = "text.name=pretrained", "text.max_lengths=(8,8)", "text.widths=(4,4)"
+    assert load(*pretrained).text.reads == ()
+    assert load(*pretrained, "text.reads=('prompt','quoted')").text.reads[1] == "quoted"
+    with pytest.raises(UserError) as error:
+        load(*pretrained, f"text.reads={reads}")
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_weights_of_losses_have_one_default():
+    # `outlier` once had three.
+    for options, section in (
+        (LossOptions(), SCHEMA["loss"]),
+        (reconstruction.Options(), AUTOENCODER["reconstruction"]),
+    ):
+        for field in dataclasses.fields(options):
+            assert getattr(options, field.name) == section[field.name].default, field.name
+    for name in ("tae", "tae_small"):
+        config = configuration.load(str(FOLDER / f"{name}.py"))
+        assert config.reconstruction.outlier == reconstruction.Options().outlier
+
+
 def test_choices_are_what_the_code_knows():
     model, sample, simulated = SCHEMA["model"], SCHEMA["sample"], SCHEMA["source"].sections
     assert set(sample["guidance"].choices) == set(RULES)
@@ -178,6 +243,7 @@ def test_choices_are_what_the_code_knows():
     assert set(SCHEMA["motion"]["dis_preset"].choices) == set(DIS_PRESETS)
     assert set(simulated["simulated"]["kinds"].default) == set(KINDS)
     assert set(simulated["simulated"]["shapes"].default) == set(SHAPES)
+    assert set(SCHEMA["text"].sections["pretrained"]["reads"].choices) == set(READINGS)
 
 
 def test_every_key_is_explained():

@@ -1,11 +1,14 @@
 """Models with weights that are not trained here: found, checked, told apart by their bits."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_run
 import tiny_tae
+from tokenizers import pre_tokenizers
 
 from videojam_jax import build, configuration, frozen
 from videojam_jax.convert import checkpoint, weights
@@ -135,6 +138,73 @@ def test_converted_weights_are_those_that_were_converted(raft, guarded):
     )
     found, drawn = jax.device_get((found.args, drawn.args))
     jax.tree.map(np.testing.assert_array_equal, found, drawn)
+
+
+# --- what text encoders are given -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A CLIP of 77 positions, as public ones have, converted, its tokenizer beside it."""
+    folder = tmp_path_factory.mktemp("weights") / "clip"
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    names = [*letters, *(f"{x}</w>" for x in letters), "<|startoftext|>", "<|endoftext|>"]
+    options = {"vocabulary": len(names), "width": 8, "ffn": 16, "heads": 2, "blocks": 1}
+    options |= {"max_length": 77, "activation": "quick_gelu", "eps": 1e-5}
+    found = weights.random_weights("clip", options, frozen.one_device())
+    about = {weights.CONVERTED: {"kind": "clip", "options": options}}
+    checkpoint.save(folder, jax.device_get(found.params), about)
+    (folder / "vocab.json").write_text(json.dumps({x: i for i, x in enumerate(names)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return folder
+
+
+def text_config(path, lengths=(77, 77), **changes):
+    """Two encoders, both the CLIP of `path`."""
+    given = {"name": "pretrained", "max_lengths": lengths, "widths": (8, 8), "dtype": "float32"}
+    given |= {"weights": (str(path), str(path))} | changes
+    given = {f"text.{key}": str(value) for key, value in given.items()}
+    return configuration.load(f"{tiny_run.CONFIG}:base", given)
+
+
+def test_a_public_clip_has_77_positions_and_more_are_refused_with_what_to_write(clip):
+    found = frozen.text(text_config(clip)).encode(["a" * 300])[0]
+    assert [part.shape for part in found] == [(77, 8), (77, 8)]
+    with pytest.raises(UserError, match="says 256 for it: write 77 there") as told:
+        frozen.text(text_config(clip, (77, 256)))
+    assert str(clip) in str(told.value) and "config.text.max_lengths" in str(told.value)
+
+
+def test_prepare_and_sample_give_each_encoder_what_it_reads(clip):
+    plain = frozen.text(text_config(clip))
+    reading = frozen.text(text_config(clip, reads=("prompt", "quoted"), fps_prefix=True))
+    prompts = ['a "go" sign', "a dog", ""]
+    found = reading.encode(prompts)
+    # The quickstart's clips have 6 frames a second.
+    whole = plain.encode(['FPS-6 a "go" sign', "FPS-6 a dog", ""])
+    quoted = plain.encode(["go", "", ""])
+    for one, a, b in zip(found, whole, quoted, strict=True):
+        np.testing.assert_array_equal(one[0], a[0])
+        np.testing.assert_array_equal(one[1], b[1])
+
+
+def test_what_encoders_read_shapes_prepared_clips_and_no_parameter():
+    plain = text_config("random")
+    same = text_config("random", reads=("prompt", "prompt"))
+    other = [
+        text_config("random", **changed)
+        for changed in ({"reads": ("prompt", "quoted")}, {"fps_prefix": True})
+    ]
+    # As in folders that were prepared before there were such keys.
+    wanted = {"name": "pretrained", "max_lengths": [77, 77], "widths": [8, 8], "dtype": "float32"}
+    assert build.preparation(plain)["config"]["text"] == wanted
+    assert build.preparation(same) == build.preparation(plain)
+    first, second = (build.preparation(one)["config"]["text"] for one in other)
+    assert first == wanted | {"reads": ["prompt", "quoted"]}
+    assert second == wanted | {"fps_prefix": True}
+    before = {"name": "pretrained", "max_lengths": [77, 77], "widths": [8, 8]}
+    for one in (plain, same, *other):
+        assert build.architecture(one)["text"] == before
 
 
 # --- fingerprints -----------------------------------------------------------------------

@@ -32,7 +32,7 @@ TINY = [
     "--config.optimizer.decay_steps=0",  # the rate must not know the number of steps
     "--config.mesh.data=1",
     "--config.sample.steps=4",
-    "--config.sample.inner_steps=2",
+    "--config.sample.inner_share=0.5",
     "--config.sample.emulate=8",
     "--config.sample.batch_size=2",
 ]

@@ -31,8 +31,10 @@ from videojam_jax.parallel.mesh import check_model, make_mesh
 
 TRUNKS = {"movie_gen": MovieGenTrunk}
 
-# Keys of the frozen models that say where they are and how they run, not what they are.
-_RUNNING = ("weights", "dtype", "tile", "overlap", "context", "chunk", "batch_size")
+# Keys of the frozen models that say where they are, how they run and what they are given, not
+# what they are.
+_RUNNING = ("weights", "dtype", "tile", "overlap", "context", "chunk", "batch_size", "reads",
+            "fps_prefix")  # fmt: skip
 
 
 def clip_spec(config: FrozenConfigDict) -> ClipSpec:
@@ -94,6 +96,11 @@ def preparation(config: FrozenConfigDict) -> dict:
     autoencoder.pop("chunk", None)  # of memory alone
     keys = {"bytes": ("name", "max_length"), "precomputed": ("name", "max_length")}
     keys = keys.get(text["name"], ("name", "max_lengths", "widths", "dtype"))
+    # What every encoder was given before these keys were is left out, as in folders of then.
+    if not set(text.get("reads", ())) <= {"prompt"}:
+        keys += ("reads",)
+    if text.get("fps_prefix"):
+        keys += ("fps_prefix",)
     text = {key: text[key] for key in keys}
     shaping = {"clip": tree["clip"], "motion": motion, "autoencoder": autoencoder}
     if config.clip.crop == "random":
@@ -308,6 +315,14 @@ def times(config: FrozenConfigDict) -> np.ndarray:
     if section.schedule == "shifted":
         return schedule.shifted(section.steps, section.shift)
     return schedule.linear_quadratic(section.steps, section.emulate)
+
+
+def inner_steps(config: FrozenConfigDict) -> int:
+    """How many of the first sampling steps have the motion's guidance.
+
+    The share of them, rounded; half a step goes to the even number.
+    """
+    return round(config.sample.inner_share * config.sample.steps)
 
 
 def as_base(config: FrozenConfigDict) -> FrozenConfigDict:

@@ -20,6 +20,7 @@ from videojam_jax.errors import UserError
 from videojam_jax.schema import (
     AUTOENCODER,
     EXPERIMENT,
+    REPLACED,
     REQUIRED,
     SCHEMA,
     Changes,
@@ -110,9 +111,22 @@ def load_resolved(
         raise UserError(f"{path}: no such file; is this a workdir of `videojam train`?") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
+    _translate(tree)
     merge(tree, changes or {})
     _override_all(tree, overrides or {})
     return resolve(tree)
+
+
+def _translate(tree: dict) -> None:
+    """Keys that versions before kept beside a run, as they are called now (see `REPLACED`)."""
+    sample = tree.get("sample") if isinstance(tree, dict) else None
+    if not isinstance(sample, dict) or "inner_share" in sample:
+        return
+    inner, steps = sample.get("inner_steps"), sample.get("steps")
+    # What is no number is told of where the tree is checked.
+    if isinstance(inner, int) and isinstance(steps, int) and steps > 0:
+        del sample["inner_steps"]
+        sample["inner_share"] = min(inner / steps, 1.0)
 
 
 def resolve(tree: dict) -> ml_collections.FrozenConfigDict:
@@ -132,14 +146,14 @@ def resolve(tree: dict) -> ml_collections.FrozenConfigDict:
             f"config.text.heads = {text['heads']} does not divide width = {text['width']}"
         )
     if text["name"] == "pretrained":
-        counts = {key: len(text[key]) for key in ("max_lengths", "widths", "weights")}
-        if not counts["widths"] or counts["widths"] != counts["max_lengths"] or (
-            counts["weights"] not in (0, counts["widths"])
+        counts = {key: len(text[key]) for key in ("max_lengths", "widths", "weights", "reads")}
+        if not counts["widths"] or counts["widths"] != counts["max_lengths"] or any(
+            counts[key] not in (0, counts["widths"]) for key in ("weights", "reads")
         ):
             raise UserError(
-                "config.text: max_lengths, widths and weights have "
+                "config.text: max_lengths, widths, weights and reads have "
                 f"{', '.join(map(str, counts.values()))} values; one of each is wanted for every "
-                "encoder (weights may be empty)"
+                "encoder (weights and reads may be empty)"
             )
     sample = filled["sample"]
     if sample["schedule"] == "linear_quadratic" and sample["emulate"] < sample["steps"]:
@@ -243,11 +257,12 @@ def _value(key: Key, value: Any, path: str) -> Any:
         raise UserError(f"config.{path} = {value!r}: {KINDS[kind]} is wanted ({key.doc})")
     if key.length is not None and len(value) != key.length:
         raise UserError(f"config.{path} = {value!r}: {key.length} values are wanted ({key.doc})")
-    if key.choices is not None and value not in key.choices:
-        raise UserError(f"config.{path} = {value!r}; one of: {', '.join(map(str, key.choices))}")
     if key.path:
         value = tuple(map(_absolute, value)) if kind is tuple else _absolute(value)
     for item in value if kind is tuple else (value,):
+        if key.choices is not None and item not in key.choices:
+            known = ", ".join(map(str, key.choices))
+            raise UserError(f"config.{path} = {value!r}; one of: {known}")
         if key.minimum is not None and not item >= key.minimum:
             raise UserError(f"config.{path} = {value!r}: at least {key.minimum} ({key.doc})")
         if key.maximum is not None and not item <= key.maximum:
@@ -300,6 +315,8 @@ def _override(tree: dict, key: str, text: str) -> None:
 
 
 def _unknown(path: str, known: dict, prefix: str, root: dict) -> str:
+    if path in REPLACED:
+        return f"unknown key config.{path}: now it is {REPLACED[path]}"
     name = path.rpartition(".")[2]
     paths = _all_paths(root, "")
     # The right name in the wrong section; then initials ("lr"); then a slip of the pen.

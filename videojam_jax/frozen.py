@@ -32,6 +32,7 @@ from videojam_jax.models.raft import RAFT
 from videojam_jax.models.text.bytes import ByteText
 from videojam_jax.models.text.precomputed import PrecomputedText
 from videojam_jax.models.text.pretrained import PretrainedText, TextEncoder
+from videojam_jax.models.text.reading import fps_prefix
 from videojam_jax.motion.raft import flow_of_clips
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import partitioned, tree_shardings
@@ -190,7 +191,9 @@ def text(config: FrozenConfigDict) -> ByteText | PrecomputedText | PretrainedTex
     encoders = zip(section.weights, section.max_lengths, section.widths, strict=True)
     with _reading("text.weights"):
         return PretrainedText(
-            tuple(_encoder(*one, section.batch_size, section.dtype) for one in encoders)
+            tuple(_encoder(*one, section.batch_size, section.dtype) for one in encoders),
+            section.reads,
+            fps_prefix(config.clip.fps) if section.fps_prefix else "",
         )
 
 
@@ -211,7 +214,8 @@ def _encoder(path: str, max_length: int, width: int, rows: int, dtype: str) -> T
     if kind == "clip" and module.max_length < max_length:
         raise UserError(
             f"{path}: texts of at most {module.max_length} tokens, but config.text.max_lengths "
-            f"says {max_length}"
+            f"says {max_length} for it: write {module.max_length} there, to prepare, to train and "
+            "to sample"
         )
 
     def apply(params, tokens, mask):

@@ -14,7 +14,7 @@ class Key:
     doc: str
     minimum: float | None = None
     maximum: float | None = None
-    choices: tuple | None = None
+    choices: tuple | None = None  # of a tuple: of each of its values
     kind: type | None = None  # where the default does not tell the type
     length: int | None = None  # of a tuple
     path: bool = False  # of a file or folder (or several); a relative one is made absolute
@@ -36,6 +36,12 @@ class Changes:
 
 
 RANDOM = "random: random ones, for a try"
+
+# What keys of versions before became.
+REPLACED = {
+    "sample.inner_steps": "config.sample.inner_share, a share of config.sample.steps: 0.5 for the "
+                          "first half",
+}
 
 TRUNKS = {
     "movie_gen": {
@@ -141,6 +147,11 @@ SCHEMA: dict[str, Any] = {
                                "clips needs none", path=True),
             "max_lengths": Key(REQUIRED, "tokens, of each encoder", minimum=1, kind=tuple),
             "widths": Key(REQUIRED, "of an embedding, of each encoder", minimum=1, kind=tuple),
+            "reads": Key((), "what each encoder is given: prompt, the whole of it, or quoted, what "
+                             "stands in it in double quotation marks; empty: prompt, all of them",
+                         choices=("prompt", "quoted")),
+            "fps_prefix": Key(False, "FPS-24, or what clip.fps is, before a prompt that is read "
+                                     "whole, as in Movie Gen"),
             "batch_size": Key(16, "captions encoded at once", minimum=1),
             "dtype": Key("bfloat16", "of the computation", choices=("float32", "bfloat16")),
         },
@@ -224,8 +235,9 @@ SCHEMA: dict[str, Any] = {
                                  "no_optical_flow", "ip2p", "dit")),
         "w_text": Key(5.0, "the paper's w1"),
         "w_motion": Key(3.0, "the paper's w2"),
-        "inner_steps": Key(50, "first steps with the motion's guidance; then text alone",
-                           minimum=0),
+        "inner_share": Key(0.5, "share of the steps, the first ones, with the motion's guidance; "
+                                "then text alone; rounded to whole steps",
+                           minimum=0.0, maximum=1.0),
         "batch_size": Key(8, "clips sampled at once", minimum=1),
         "ema": Key(True, "sample from the averaged parameters"),
         "enlarge": Key(1, "pixels shown for one of the clip (small clips)", minimum=1),
@@ -270,7 +282,8 @@ AUTOENCODER: dict[str, Any] = {
                         minimum=0.0),
         "gradient_scales": Key(3, "each of half the resolution of the one before", minimum=1),
         "kl": Key(1e-6, "weight of the KL divergence from N(0, 1)", minimum=0.0),
-        "outlier": Key(0.0, "weight of Movie Gen's outlier penalty", minimum=0.0),
+        "outlier": Key(0.01, "weight of Movie Gen's outlier penalty; its 1e5 is taken to stand "
+                             "beside sums over a clip, here it stands beside means", minimum=0.0),
         "outlier_r": Key(3.0, "standard deviations that are no outlier", minimum=0.0),
         "adversarial": Key(0.0, "weight of the discriminator's judgement; 0: none", minimum=0.0),
         "adversarial_start": Key(0, "steps before which it has no weight", minimum=0),

@@ -1,4 +1,4 @@
-"""A sweep of Inner-Guidance: w1, w2, and the steps that have w2.
+"""A sweep of Inner-Guidance: w1, w2, and the share of the steps that have w2.
 
     videojam evaluate --config configs/experiments/guidance.py:tiny
     videojam evaluate --config configs/experiments/guidance.py:small --workdir OUT

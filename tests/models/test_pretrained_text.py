@@ -116,6 +116,20 @@ def test_several_encoders_each_give_their_own_width_and_length(byt5):
     assert [len(texts) for texts in PretrainedText((byt5,)).encode(CAPTIONS)] == [1] * 5
 
 
+def test_each_encoder_is_given_what_it_reads(byt5):
+    two = PretrainedText((byt5, byt5), reads=("prompt", "quoted"), prefix="FPS-8")
+    prompts = ['a "GO" sign', "", "a ball", 'a "GO" sign', '"GO"']
+    with jax.transfer_guard("disallow"):
+        found = two.encode(prompts)
+    given = (
+        ['FPS-8 a "GO" sign', "", "FPS-8 a ball", 'FPS-8 a "GO" sign', 'FPS-8 "GO"'],
+        ["GO", "", "", "GO", "GO"],
+    )
+    for one, texts in zip(zip(*found, strict=True), given, strict=True):
+        for x, y in zip(one, byt5.encode(texts), strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
 def test_an_encoder_that_is_spread_over_devices_gives_the_same(byt5):
     mesh = make_mesh({"data": 1, "fsdp": 4, "tensor": 2})
     tokens = jnp.ones((1, 2), jnp.int32)

@@ -116,7 +116,7 @@ def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
         lambda *args: model.apply({"params": params}, *args),
         RULES[section.guidance](section.w_text, section.w_motion),
         section.steps - start,
-        max(section.inner_steps - start, 0),
+        max(build.inner_steps(config) - start, 0),
         null[0],
         null_mask[0],
     )

@@ -4,9 +4,13 @@ import collections
 import json
 import shutil
 import subprocess
+import types
 
 import pytest
 import tiny_run
+
+from videojam_jax import build, configuration
+from videojam_jax.train import generation
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,23 @@ def test_missing_clips_are_named(data):
 def test_clips_of_another_shape_are_named(data):
     done = tiny_run.run("train", "--workdir", data / "y", "--config.clip.frames=8")
     refused(done, "(4, 4, 4, 48)", "(8, 4, 4, 48)", "prepare")
+
+
+def test_clips_of_another_flow_or_reading_are_told_of():
+    # The paper's config, and a folder that was prepared for it with what once was the default.
+    config = configuration.load(str(tiny_run.ROOT / "configs" / "videojam_4b.py"))
+    settings = build.preparation(config)
+
+    def told(settings):
+        dataset = types.SimpleNamespace(folder="data", manifest={"settings": settings})
+        return generation._other_settings(dataset, config)
+
+    assert told(settings) == told({}) == []
+    del settings["config"]["text"]["reads"]
+    settings["config"]["motion"]["flow"] = "dis"
+    flow, reads = told(settings)
+    assert "data was prepared with config.motion.flow = 'dis', where this config says 'ra" in flow
+    assert "config.text.reads = [], where this config says ['prompt', 'quoted', 'prompt']" in reads
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(data):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import frozen
+from videojam_jax import build, frozen
 from videojam_jax.data import loader
 from videojam_jax.evaluate import bodies
 from videojam_jax.evaluate.curves import Curve, read_metrics
@@ -75,7 +75,7 @@ def compare(
             "VideoJAM": f"{joint_step} further steps from the base, {joint_run}",
             "sampler": f"{section.steps} {section.solver} steps, {section.schedule} schedule; "
             f"VideoJAM with w1 = {section.w_text}, w2 = {section.w_motion} in the first "
-            f"{section.inner_steps}; base with w1 = {base_config.sample.w_text}",
+            f"{build.inner_steps(joint_config)}; base with w1 = {base_config.sample.w_text}",
             "seed": seed,
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "versions": f"Python {platform.python_version()}, jax {jax.__version__}",

@@ -56,7 +56,7 @@ def compiled_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Ca
             lambda *args: module.apply({"params": params}, *args),
             rule,
             section.steps - start,
-            max(min(section.inner_steps, section.steps) - start, 0),
+            max(build.inner_steps(config) - start, 0),
             null_text,
             null_mask,
         )

@@ -31,6 +31,8 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
     section = config.train
     dataset = loader.open_dataset(beside(section.dataset, workdir))
     _check_dataset(dataset, config)
+    for line in _other_settings(dataset, config):
+        print(line, flush=True)
     lengths = build.text_lengths(config)
     null_text, null_mask = records.pad_text([dataset.null_text], lengths)
 
@@ -120,6 +122,27 @@ def _check_dataset(dataset, config: FrozenConfigDict) -> None:
             f"{config.text.name!r} does not read (it reads {wanted}): prepare the clips with this "
             "config"
         )
+
+
+def _other_settings(dataset, config: FrozenConfigDict) -> list[str]:
+    """What no shape tells: clips that were prepared with another flow, or read otherwise.
+
+    Each a line to say, as who prepared them may have meant it.
+    """
+    there = dataset.manifest["settings"].get("config", {})
+    now = build.preparation(config)["config"]
+    defaults = {"reads": [], "fps_prefix": False}  # which are left out
+    found = []
+    for section, key in (
+        ("motion", "flow"), ("motion", "sigma"), ("text", "reads"), ("text", "fps_prefix")
+    ):  # fmt: skip
+        before, says = (tree.get(section, {}).get(key, defaults.get(key)) for tree in (there, now))
+        if there and before != says:
+            found.append(
+                f"note: {dataset.folder} was prepared with config.{section}.{key} = {before!r}, "
+                f"where this config says {says!r}; it is trained on as it is"
+            )
+    return found
 
 
 def _text_kind(text: records.Text) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax import configuration
-from videojam_jax.evaluate.experiments import store
+from videojam_jax import build, configuration
+from videojam_jax.evaluate.experiments import guidance, sampled, store
 from videojam_jax.evaluate.experiments.setting import Setting
 
 SWEEP = ["--config.experiment.w_text=(2.0,)", "--config.experiment.w_motion=(0.0,1.0)",
@@ -30,6 +30,16 @@ def run(name, workdir, *words):
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     return tmp_path_factory.mktemp("experiments")
+
+
+def test_the_sweep_over_guided_steps_is_one_over_their_share(tmp_path):
+    path = str(tiny_run.ROOT / "configs" / "experiments" / "guidance.py:tiny")
+    given = {"change.sample.steps": "10", "experiment.inner": "(0.0, 0.25, 0.5, 1.0)"}
+    setting = Setting(configuration.load_experiment(path, given), tmp_path)
+    rows = guidance.interval_rows(setting)
+    counts = [build.inner_steps(sampled.row_config(setting, row, 0)) for row in rows]
+    assert counts == [0, 2, 5, 10]
+    assert [row.label for row in rows] == [f"first {n} of 10 steps" for n in counts]
 
 
 class Printed(dict):

@@ -60,7 +60,7 @@ def facts(setting: Setting) -> dict[str, object]:
         "measured": f"{len(sampled.captions(setting))} clips for each training seed",
         "training seeds": ", ".join(map(str, seeds)),
         "sampler": f"{sample.steps} {sample.solver} steps, {sample.schedule} schedule; w1 = "
-        f"{sample.w_text}, w2 = {sample.w_motion} in the first {sample.inner_steps} steps",
+        f"{sample.w_text}, w2 = {sample.w_motion} in the first {build.inner_steps(config)} steps",
         "seed of the noise": setting.config.sample_seed,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "versions": f"Python {platform.python_version()}, jax {jax.__version__}",

@@ -41,7 +41,7 @@ def interval_rows(setting: Setting) -> list[Row]:
     counts = sorted({round(share * steps) for share in shares})
     return [
         Row(f"inner_{n:04}", f"first {n} of {steps} steps", "videojam",
-            {"guidance": "videojam", "inner_steps": n})
+            {"guidance": "videojam", "inner_share": n / steps})
         for n in counts
     ]  # fmt: skip
 

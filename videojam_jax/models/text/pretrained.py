@@ -1,8 +1,8 @@
 """Text encoders with weights from elsewhere, which are not trained: captions to embeddings.
 
 Movie Gen conditions on several at once (3.1.3: UL2, ByT5 and Long-prompt MetaCLIP). Each
-embeds the caption by itself; what brings them to the trunk's width, a Linear and a LayerNorm
-for each, is trained with the trunk and stands there.
+embeds the caption, or the part of it that it reads, by itself; what brings them to the trunk's
+width, a Linear and a LayerNorm for each, is trained with the trunk and stands there.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from videojam_jax.errors import UserError
+from videojam_jax.models.text.reading import read
 
 SHORTEST = 16  # tokens; shorter texts are padded to this
 
@@ -115,9 +116,17 @@ class TextEncoder:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PretrainedText:
-    """Several encoders, each of which embeds every caption."""
+    """Several encoders, each of which embeds every caption, or what it reads of it.
+
+    Attributes:
+      encoders: one or more.
+      reads: what each is given, of `reading.READINGS`; empty: all the whole caption.
+      prefix: stands before a caption that is read whole.
+    """
 
     encoders: tuple[TextEncoder, ...]
+    reads: tuple[str, ...] = ()
+    prefix: str = ""
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -131,8 +140,19 @@ class PretrainedText:
 
     def encode(self, captions: Sequence[str]) -> list[tuple[np.ndarray, ...]]:
         """For each caption one `[n, e]` of each encoder, at its own true length and width."""
-        found = [encoder.encode(captions) for encoder in self.encoders]
+        reads = self.reads or ("prompt",) * len(self.encoders)
+        found = [
+            _encode([read(caption, reading, self.prefix) for caption in captions], encoder)
+            for encoder, reading in zip(self.encoders, reads, strict=True)
+        ]
         return list(zip(*found, strict=True))
+
+
+def _encode(texts: Sequence[str], encoder: TextEncoder) -> list[np.ndarray]:
+    # Each once: few prompts quote anything, and the others are one empty text.
+    different = list(dict.fromkeys(texts))
+    found = dict(zip(different, encoder.encode(different), strict=True))
+    return [found[text] for text in texts]
 
 
 def _beside(params: Any):

@@ -141,7 +141,7 @@ class MovieGenTrunk(nn.Module):
     `mutable=["intermediates"]`.
 
     Attributes:
-      blocks, width, ffn, heads: 48, 6144, 16384, 48 make the 30B; 32, 3072, 8192, 24 the 4B.
+      blocks, width, ffn, heads: 48, 6144, 16384, 48 make the 30B; 32, 3072, 8192, 24 our 4B.
       positions: frames, rows and columns of tokens that have an embedding.
       remat: name in `REMAT_POLICIES`.
       attention: name in `models.attention.IMPLEMENTATIONS`.
