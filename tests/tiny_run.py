@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from unittest import mock
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = [
@@ -167,3 +168,14 @@ def here(*arguments: str) -> tuple[int, str]:
         finally:  # a job forbids implicit transfers for its whole process
             jax.config.update("jax_transfer_guard", guard)
     return status, out.getvalue()
+
+
+def here_alone(*arguments: str) -> tuple[int, str]:
+    """`here` on a machine of one device: its programs are the quickest to compile."""
+    import jax
+
+    first = jax.devices()[:1]
+    with mock.patch.multiple(
+        jax, devices=lambda: first, local_devices=lambda: first, device_count=lambda: 1
+    ):
+        return here(*arguments)

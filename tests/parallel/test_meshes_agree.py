@@ -1,5 +1,7 @@
 """One training step is one function, whatever mesh it is compiled for."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from videojam_jax.train.state import abstract_state, create_state
 
 MESHES = {
     "1x1x1x1": (1, 1, 1, 1),
-    "8x1x1x1": (8, 1, 1, 1),
+    "2x4x1x1": (2, 4, 1, 1),
     "1x8x1x1": (1, 8, 1, 1),
     "2x2x1x2": (2, 2, 1, 2),
     "1x2x2x2": (1, 2, 2, 2),
@@ -42,12 +44,24 @@ def config_on(shape, **changes):
     return configuration.load(f"{tiny_run.CONFIG}:base", tiny | size | sizes | changes)
 
 
-def two_steps(config):
-    """The states' parameters, and the metrics, after each of two steps."""
+def abstract(config):
     count = np.prod([config.mesh[axis] for axis in ("data", "fsdp", "context", "tensor")])
     mesh = build.mesh(config, jax.devices()[:count])
-    init, optimizer = build.init(config), optimizer_of(config)
-    state = create_state(init, optimizer, abstract_state(init, optimizer, mesh), config.seed)
+    return abstract_state(build.init(config), optimizer_of(config), mesh), mesh
+
+
+@functools.cache
+def first_state():
+    """What a run starts from, on the host. That it is born alike on every mesh: below."""
+    config = config_on((1, 1, 1, 1))
+    shapes, _ = abstract(config)
+    return jax.device_get(create_state(build.init(config), optimizer_of(config), shapes, config.seed))
+
+
+def two_steps(config):
+    """The states' parameters, and the metrics, after each of two steps."""
+    shapes, mesh = abstract(config)
+    state = jax.device_put(first_state(), jax.tree.map(lambda x: x.sharding, shapes))
     rng = np.random.default_rng(0)
     size = config.train.batch_size
     latent = (size, *build.latent_shape(config))
@@ -68,9 +82,14 @@ def two_steps(config):
     return state, told
 
 
+@functools.cache
+def on_mesh(name):
+    return two_steps(config_on(MESHES[name]))
+
+
 @pytest.fixture(scope="module")
 def alone():
-    state, told = two_steps(config_on((1, 1, 1, 1)))
+    state, told = on_mesh("1x1x1x1")
     return jax.device_get(state), told
 
 
@@ -102,7 +121,18 @@ LONG = ("2x2x1x2", "1x2x2x2")
     ],
 )
 def test_a_step_is_the_same_on_every_mesh(name, alone):
-    assert_same_run(two_steps(config_on(MESHES[name])), alone)
+    assert_same_run(on_mesh(name), alone)
+
+
+def test_a_state_is_born_the_same_on_every_mesh():
+    config = config_on((1, 2, 2, 2))
+    shapes, _ = abstract(config)
+    born = create_state(build.init(config), optimizer_of(config), shapes, config.seed)
+    jax.tree.map(
+        lambda a, b, like: (np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+                            np.testing.assert_equal(a.sharding, like.sharding)),
+        born, first_state(), shapes,
+    )  # fmt: skip
 
 
 def test_a_step_in_parts_is_the_same_as_the_whole_batch_at_once(alone):
@@ -128,7 +158,7 @@ def largest_replicated(state):
 
 
 def test_no_large_parameter_is_whole_on_every_device_of_an_fsdp_mesh():
-    state, _ = two_steps(config_on(MESHES["1x8x1x1"]))
+    state, _ = on_mesh("1x8x1x1")
     assert len(jax.tree.leaves(state)) > 100
     assert largest_replicated(state)[0] <= SMALL, largest_replicated(state)
 

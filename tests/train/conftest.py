@@ -6,6 +6,7 @@ import tiny_run
 def data(tmp_path_factory):
     """A folder that holds prepared clips in `data`; runs go beside it."""
     root = tmp_path_factory.mktemp("runs")
-    done = tiny_run.run("prepare", "--workdir", root / "data")
-    assert done.returncode == 0, done.stderr
+    words = tiny_run.command("prepare", "--workdir", root / "data")[3:]
+    status, said = tiny_run.here_alone(*words)
+    assert status == 0, said
     return root
