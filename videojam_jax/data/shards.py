@@ -105,6 +105,7 @@ def _is_note(note: Any) -> bool:
     aside, clips = note.get("set_aside"), note.get("clips")
     return (
         is_count(clips)
+        and is_count(note.get("bytes"))
         and is_length(note.get("longest_text"))
         and (are_shapes(note.get("shapes")) or (clips == 0 and note.get("shapes", 0) is None))
         and isinstance(aside, list)
