@@ -1,7 +1,12 @@
 """What a person types and reads."""
 
+import types
+
 import pytest
 import tiny_run
+
+from videojam_jax import cli, lock
+from videojam_jax.data.encode import Rates
 
 
 @pytest.mark.parametrize(
@@ -53,3 +58,29 @@ def test_a_config_of_an_autoencoder_is_for_train_alone(job, tmp_path):
     rest = ["--workdir", tmp_path] if job == "prepare" else ["--platform", "cpu:1"]
     status, said = tiny_run.here(job, "--config", config, *rest)
     assert status == 2 and "this trains an autoencoder" in said.splitlines()[-1], said
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        (".", ["train", "--config", tiny_run.CONFIG]),
+        ("ablation", tiny_run.experiment("ablation")),
+        ("seed_0/control", tiny_run.experiment("ablation")),
+    ],
+    ids=["a run", "an experiment", "a run that an experiment is to train"],
+)
+def test_what_another_run_works_in_is_refused_in_one_line(held, words, tmp_path):
+    with lock.alone([tmp_path / held]):
+        status, out = tiny_run.here(*words, "--workdir", tmp_path)
+        assert status == 2 and len(out.splitlines()) == 1, out
+        said = f"videojam: error: {tmp_path / held}: another run is at work here: process "
+        assert out.startswith(said)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_prepare_says_that_devices_waited_only_where_they_have_work():
+    config = types.SimpleNamespace(clip=types.SimpleNamespace(frames=4))
+    said = [cli._throughput(Rates(10, 2.0, waiting), config) for waiting in (None, 0.2, 0.91)]
+    assert said[0] == "5.0 clips/s  20 frames/s"
+    assert said[1] == said[0] + "  devices waited 20% of the time"
+    assert said[2].endswith("waited 91% of the time; more config.prepare.workers may help")

@@ -17,6 +17,7 @@ BOTTOM = {"diffusion", "parallel", "models"}
 ARROWS = {
     "errors": set(),
     "files": set(),
+    "lock": {"files"},
     "schema": set(),
     "configuration": {"schema"},
     "diffusion": set(),

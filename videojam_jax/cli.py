@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from videojam_jax.errors import STOPPED, WRONG, PeerLost, UserError, first_line
@@ -90,13 +91,13 @@ def prepare(arguments, overrides) -> None:
 
 
 def _throughput(rates, config) -> str:
-    """How fast clips were encoded, and whether the devices had to wait for them."""
+    """How fast clips were encoded, and whether devices that have work had to wait for them."""
     a_second = rates.clips / rates.seconds
+    said = f"{a_second:.1f} clips/s  {a_second * config.clip.frames:,.0f} frames/s"
+    if rates.waiting is None:
+        return said
     hint = "; more config.prepare.workers may help" if rates.waiting > 0.5 else ""
-    return (
-        f"{a_second:.1f} clips/s  {a_second * config.clip.frames:,.0f} frames/s  devices waited "
-        f"{rates.waiting:.0%} of the time{hint}"
-    )
+    return f"{said}  devices waited {rates.waiting:.0%} of the time{hint}"
 
 
 def _left_to_others(workdir: Path, processes: int) -> str:
@@ -121,11 +122,11 @@ def train(arguments, overrides) -> int:
 
     config = _config(arguments, overrides)
     workdir = _workdir(arguments.workdir)
-    _start(arguments, workdir, guard=True)
-    _tell_changes(workdir / "config.json", config)
-    from videojam_jax.train.loop import train as run
+    with _start_alone(arguments, workdir, [workdir]):
+        _tell_changes(workdir / "config.json", config)
+        from videojam_jax.train.loop import train as run
 
-    outcome = run(config, configuration.to_json(config), workdir)
+        outcome = run(config, configuration.to_json(config), workdir)
     if outcome.stopped:
         print(
             f"stopped by a signal at step {outcome.step}, checkpoint saved in "
@@ -174,15 +175,13 @@ def evaluate(arguments, overrides) -> int | None:
     config = configuration.load_experiment(arguments.config, overrides)
     size = arguments.config.partition(":")[2] or "default"
     workdir = Path(arguments.workdir) if arguments.workdir else Path("evaluate_out") / size
+    from videojam_jax.evaluate.experiments import run
+
     if arguments.dry_run:
-        from videojam_jax.evaluate.experiments.run import outline
-
-        print("\n".join(outline(config, workdir)))
+        print("\n".join(run.outline(config, workdir)))
         return None
-    _start(arguments, _workdir(workdir), guard=True)
-    from videojam_jax.evaluate.experiments.run import evaluate as run
-
-    paths = run(config, workdir, tell=lambda line: print(line, flush=True))
+    with _start_alone(arguments, _workdir(workdir), run.folders(config, workdir)):
+        paths = run.evaluate(config, workdir, tell=_say)
     if paths is None:
         print(f"stopped by a signal; what was finished is kept in {workdir}; run the same command "
               "to go on")
@@ -446,23 +445,58 @@ def _of_clips(config, path):
 
 def _start(arguments, workdir: Path, *, join: bool = True, guard: bool = False):
     """Finds this process's place among others, opens its log, and joins them; the Launch."""
+    launch = _place(arguments, workdir)
+    _meet(launch, join, guard)
+    return launch
+
+
+@contextlib.contextmanager
+def _start_alone(arguments, workdir: Path, folders: Sequence[Path]) -> Iterator[None]:
+    """As `_start`, for a job that no other run may meet in these folders while it lasts."""
+    from videojam_jax import lock
     from videojam_jax.parallel import distributed
+
+    launch, refusal = _place(arguments, workdir), ""
+    with contextlib.ExitStack() as stack:
+        # Before the processes meet: it may take a while to see that a killed run is dead.
+        if launch.process == 0:
+            try:
+                stack.enter_context(lock.alone(folders, _say))
+            except UserError as error:
+                if launch.processes == 1:
+                    raise
+                refusal = str(error)
+        _meet(launch, join=True, guard=True)
+        # All end by the same line, and none waits for a process that does not come.
+        if launch.processes > 1 and (refusal := distributed.broadcast_text(refusal)):
+            raise UserError(refusal)
+        yield
+
+
+def _place(arguments, workdir: Path):
+    """This process's place among others, whose log it opens; the Launch."""
     from videojam_jax.parallel.launch import detect, tpu_vm_environ
     from videojam_jax.train.logging import log_process
 
-    arguments.launch = launch = detect(
+    arguments.launch = detect(
         {**tpu_vm_environ(), **os.environ},
         coordinator=arguments.coordinator,
         processes=arguments.processes,
         process=arguments.process,
     )
-    arguments.terminal = log_process(workdir, launch)
+    arguments.terminal = log_process(workdir, arguments.launch)
+    return arguments.launch
+
+
+def _meet(launch, join: bool, guard: bool) -> None:
+    """Starts JAX and joins the other processes, or leaves them their devices alone."""
+    from videojam_jax.parallel import distributed
+
     _start_jax(guard)
     if join:
         distributed.start(launch)
     else:
         distributed.take_device(launch)
-    return launch
 
 
 def _is_joined(arguments) -> bool:
@@ -536,6 +570,10 @@ def _prompts(arguments) -> list[str]:
     if not prompts:
         raise UserError("no prompt: give --prompt TEXT or --prompts FILE")
     return prompts
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _os_error(error: OSError) -> str:

@@ -9,6 +9,7 @@ import ast
 import difflib
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import ml_collections
 
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, first_line
 from videojam_jax.schema import (
     AUTOENCODER,
     EXPERIMENT,
@@ -28,6 +29,11 @@ from videojam_jax.schema import (
     Variants,
 )
 
+# What helps where the config beside a run was damaged.
+ANEW = (
+    "delete it and run `videojam train` again with the config of this run: that writes it anew "
+    "and goes on from the last checkpoint"
+)
 KINDS = {
     int: "a whole number",
     float: "a number",
@@ -105,21 +111,44 @@ def load_resolved(
     path: Path, overrides: dict[str, str] | None = None, changes: Mapping[str, Any] | None = None
 ) -> ml_collections.FrozenConfigDict:
     """Read the config that `videojam train` keeps beside its run; changes and overrides as `load`."""
-    try:
-        tree = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; is this a workdir of `videojam train`?") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
-    _translate(tree)
+    tree = _saved(path)
     merge(tree, changes or {})
     _override_all(tree, overrides or {})
-    return resolve(tree)
+    try:
+        return resolve(tree)
+    except UserError:
+        _check_saved(path)
+        raise
+
+
+def _saved(path: Path) -> dict:
+    """The tree of a run's config as it is on disk."""
+    try:
+        tree = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; is this a workdir of `videojam train`?") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: no text at byte {error.start}; {ANEW}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON: {first_line(error)}; {ANEW}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: no sections of keys; {ANEW}")
+    _translate(tree)
+    return tree
+
+
+def _check_saved(path: Path) -> None:
+    """UserError if what is wrong with a run's config is wrong in the file already."""
+    tree = _saved(path)
+    try:
+        resolve(tree)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {ANEW}") from None
 
 
 def _translate(tree: dict) -> None:
     """Keys that versions before kept beside a run, as they are called now (see `REPLACED`)."""
-    sample = tree.get("sample") if isinstance(tree, dict) else None
+    sample = tree.get("sample")
     if not isinstance(sample, dict) or "inner_share" in sample:
         return
     inner, steps = sample.get("inner_steps"), sample.get("steps")
@@ -226,7 +255,7 @@ def _fill(schema: dict, tree: dict, prefix: str, root: dict | None = None) -> di
         elif isinstance(entry, Variants):
             section = dict(_section(tree.get(name, {}), path))
             variant = section.pop("name", entry.default)
-            if variant not in entry.sections:
+            if not isinstance(variant, str) or variant not in entry.sections:
                 raise UserError(
                     f"config.{path}.name = {variant!r}; known: {', '.join(entry.sections)}"
                 )
@@ -252,7 +281,7 @@ def _value(key: Key, value: Any, path: str) -> Any:
     if kind is tuple and isinstance(value, list):
         value = tuple(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1000 else math.inf
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UserError(f"config.{path} = {value!r}: {KINDS[kind]} is wanted ({key.doc})")
     if key.length is not None and len(value) != key.length:
@@ -263,6 +292,9 @@ def _value(key: Key, value: Any, path: str) -> Any:
         if key.choices is not None and item not in key.choices:
             known = ", ".join(map(str, key.choices))
             raise UserError(f"config.{path} = {value!r}; one of: {known}")
+        ranged = key.minimum is not None or key.maximum is not None
+        if ranged and not isinstance(item, int | float):
+            raise UserError(f"config.{path} = {value!r}: numbers are wanted ({key.doc})")
         if key.minimum is not None and not item >= key.minimum:
             raise UserError(f"config.{path} = {value!r}: at least {key.minimum} ({key.doc})")
         if key.maximum is not None and not item <= key.maximum:

@@ -12,6 +12,7 @@ from tiny_clips import CountingText
 
 from videojam_jax.data.clip import BadClip, Clip
 from videojam_jax.data.encode import Encoder, _Clock
+from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.motion import flow_rgb
 
 SHAPE = (3, 8, 8, 3)
@@ -299,3 +300,8 @@ def test_an_encoder_measures_what_it_encodes():
         assert len(list(encoder.encode(batches))) == 4
         rates = encoder.rates()
     assert rates.clips == 6 and rates.seconds > 0 and 0 <= rates.waiting < 1
+
+
+def test_models_without_weights_leave_the_devices_nothing_to_wait_for():
+    with Encoder(Pixels((1, 2, 2)), CountingText(), None, SIGMA, 2) as encoder:
+        assert encoder.rates().waiting is None

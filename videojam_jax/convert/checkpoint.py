@@ -6,9 +6,10 @@ wherever a trained run may, and the other way round.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +100,34 @@ def read_json(manager: ocp.CheckpointManager, step: int, item: str) -> Any:
     """A JSON item of a checkpoint; None where it has none of that name."""
     if not (manager.directory / str(step) / item).is_dir():
         return None
-    return manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.JsonRestore()}))[item]
+    args = ocp.args.Composite(**{item: ocp.args.JsonRestore()})
+    with reading(manager.directory / str(step)):
+        return manager.restore(step, args=args)[item]
 
 
 def restore_item(manager: ocp.CheckpointManager, step: int, item: str, abstract: Any) -> Any:
-    """Arrays of a checkpoint, laid out and cast as `abstract` says."""
+    """Arrays of a checkpoint, laid out and cast as `abstract` says; UserError if damaged."""
     args = ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)})
-    return manager.restore(step, args=args)[item]
+    with reading(manager.directory / str(step)):
+        return manager.restore(step, args=args)[item]
+
+
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """What orbax makes of a checkpoint that was damaged, as UserError that says what helps."""
+    try:
+        yield
+    # The latter two are of the machine: it has too little memory, or another process is gone.
+    except (UserError, MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:  # which of many depends on the bytes
+        steps = (path.name for path in folder.parent.glob("*") if path.name.isdigit())
+        others = [int(name) for name in steps if name != folder.name]
+        left = f"that of step {max(others)} is used then" if others else "it is the only one there"
+        raise UserError(
+            f"{folder} cannot be read, as a whole checkpoint can ({first_line(error)[:200]}): "
+            f"delete this folder; {left}"
+        ) from error
 
 
 def read_architecture(workdir: Path) -> dict[str, Any]:
@@ -130,15 +152,14 @@ def load(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | None]:
     latent = read_json(manager, step, "latent")
     manager.close()
     folder = manager.directory / str(step) / "ema_params"
-    known = saved(folder)
+    with reading(folder.parent):
+        known = saved(folder)
     _check_shapes(folder, flat(known), flat(abstract))
     # orbax begins to read all arrays, as they are on disk, before it casts the first of them.
     largest = max(math.prod(x.shape) * x.dtype.itemsize for x in flat(known).values())
     handler = ocp.StandardCheckpointHandler(restore_concurrent_gb=AT_ONCE + largest / 1e9)
-    try:
+    with reading(folder.parent):
         return handler.restore(folder, args=ocp.args.StandardRestore(abstract)), latent
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{folder}: cannot be read ({first_line(error)})") from error
 
 
 def saved(folder: Path) -> dict[str, Any]:

@@ -179,8 +179,8 @@ def _as_saved(source: Path) -> tuple[dict[str, Any], Any]:
     folder = manager.directory / str(step)
     latent = checkpoint.read_json(manager, step, "latent")
     manager.close()
-    known = checkpoint.saved(folder / "ema_params")
-    with ocp.PyTreeCheckpointer() as reader:
+    with checkpoint.reading(folder), ocp.PyTreeCheckpointer() as reader:
+        known = checkpoint.saved(folder / "ema_params")
         # As NumPy's: the devices that wrote it may be more than there are here.
         kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), known)
         params = reader.restore(

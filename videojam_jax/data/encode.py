@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, UInt8
 
 from videojam_jax.data import records
 from videojam_jax.data.clip import BadClip, Clip
+from videojam_jax.models.text.pretrained import PretrainedText
 from videojam_jax.motion import flow_rgb
 
 # Batches that wait on the devices or are being fetched; each holds its clips in memory.
@@ -47,12 +48,13 @@ class Rates:
     Attributes:
       clips: encoded since then.
       seconds: since then.
-      waiting: share of these seconds in which the devices had nothing to do.
+      waiting: share of these seconds in which the devices had nothing to do; None where no
+        model has weights, and there is next to nothing for them to do.
     """
 
     clips: int
     seconds: float
-    waiting: float
+    waiting: float | None
 
 
 class Encoder:
@@ -77,6 +79,7 @@ class Encoder:
         # Weights are on every device, and given to the program rather than compiled into it.
         self._models = jax.device_put((autoencoder, device_flow), whole)
         self._text, self._sigma = text, sigma
+        self._has_weights = bool(jax.tree.leaves(self._models)) or isinstance(text, PretrainedText)
         self._fetcher = concurrent.futures.ThreadPoolExecutor(1)
         self._texts: dict[str, Any] = {}
         self._shard: int | None = None
@@ -112,7 +115,8 @@ class Encoder:
 
     def rates(self) -> Rates:
         """What was measured so far."""
-        return self._clock.rates()
+        rates = self._clock.rates()
+        return rates if self._has_weights else dataclasses.replace(rates, waiting=None)
 
     def _start(self, shard: int, loaded: list) -> concurrent.futures.Future:
         bad = [one for one in loaded if isinstance(one, BadClip)]

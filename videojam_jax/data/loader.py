@@ -6,7 +6,9 @@ process reads its own rows of that batch, so the order is the same on any number
 processes, and a run continues at step `s` without reading what came before.
 """
 
+import bisect
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import grain
 import numpy as np
 
 from videojam_jax.data import manifest, records
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, first_line
 
 _ENDLESS = 2**62
 
@@ -50,7 +52,19 @@ class Dataset:
         return self.manifest["clips"]
 
     def __getitem__(self, index: int) -> records.Record:
-        return records.from_bytes(self.data[index])
+        """The record; UserError where its shard was damaged, or went away."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        try:
+            return records.from_bytes(self.data[index])
+        except Exception as error:  # ArrayRecord has a RuntimeError for everything, say
+            raise UserError(
+                f"{self._shard_of(index)} cannot be read ({first_line(error)}): {manifest.ANEW}"
+            ) from error
+
+    def _shard_of(self, index: int) -> Path:
+        ends = list(itertools.accumulate(shard["clips"] for shard in self.manifest["shards"]))
+        return self.folder / self.manifest["shards"][bisect.bisect(ends, index)]["file"]
 
 
 def open_dataset(folder: Path | str) -> Dataset:
@@ -63,34 +77,38 @@ def open_dataset(folder: Path | str) -> Dataset:
     advice = "run 'videojam prepare'"
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of prepared clips; {advice} first")
-    settings = manifest.read(folder / manifest.SETTINGS)
+    settings = manifest.read_settings(folder)
     if settings is None:
         raise UserError(f"{folder} holds no prepared clips; {advice} first")
-    paths = manifest.shard_paths(folder, settings)
+    whole = manifest.read_manifest(folder)
+    if whole is not None and whole["format"] != manifest.FORMAT:
+        raise UserError(
+            f"{folder} was prepared in format {whole['format']} (by its {manifest.MANIFEST}), this "
+            f"version reads {manifest.FORMAT}; {advice} into another folder"
+        )
+    if whole is not None and whole["settings"] != settings:
+        raise UserError(
+            f"{folder / manifest.SETTINGS} and {manifest.MANIFEST} beside it do not agree, so one "
+            f"of them was damaged; of the first: {manifest.ANEW}"
+        )
     missing = [path.name for path in manifest.unfinished(folder).values()]
     if missing:
         named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        paths = manifest.shard_paths(folder, settings)
         raise UserError(
             f"{folder} is incomplete: {len(missing)} of {len(paths)} shards are missing or "
             f"not whole ({named}); {advice} again to finish it"
         )
-    whole = manifest.read(folder / manifest.MANIFEST)
     if whole is None or not (folder / manifest.NULL_TEXT).exists():
         raise UserError(
             f"{folder} has no {manifest.MANIFEST} or no {manifest.NULL_TEXT}; {advice} again to "
             "finish it"
         )
-    if whole["format"] != manifest.FORMAT:
-        raise UserError(
-            f"{folder} was prepared in format {whole['format']}, this version reads "
-            f"{manifest.FORMAT}; {advice} into another folder"
-        )
     # With the number of records given, a shard is opened when it is first read.
     data = grain.sources.ArrayRecordDataSource(
         [f"{folder / shard['file']}[0:{shard['clips']}]" for shard in whole["shards"]]
     )
-    null_text = records.text_from_bytes((folder / manifest.NULL_TEXT).read_bytes())
-    return Dataset(folder, whole, null_text, data)
+    return Dataset(folder, whole, manifest.read_null_text(folder), data)
 
 
 def batches(

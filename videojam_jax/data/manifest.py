@@ -11,12 +11,12 @@
 import collections
 import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from videojam_jax.data import records, shards
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, first_line
 
 FORMAT = 1  # of the records and of the manifest
 
@@ -28,22 +28,81 @@ NULL_TEXT = "null_text.msgpack"
 _PACKAGES = ("array-record", "flax", "grain", "jax", "jaxlib", "ml-dtypes", "numpy")
 
 
-def read(path: Path) -> dict[str, Any] | None:
-    """A JSON file of ours; None where it is missing, UserError where it is not JSON."""
+# What helps where one file of a prepared folder was damaged: all others are kept.
+ANEW = "delete it and run the same 'videojam prepare' again, which makes it anew"
+_MOST_SHARDS = 10**7
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """What settings.json says; None where it is missing, UserError where it was damaged."""
+    return _read(folder / SETTINGS, _are_settings)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What manifest.json says, of this format or of another; as `read_settings`."""
+    return _read(folder / MANIFEST, _is_manifest)
+
+
+def read_null_text(folder: Path) -> records.Text:
+    """The encoding of the empty caption; UserError where it was damaged."""
+    path = folder / NULL_TEXT
+    data = path.read_bytes()
     try:
-        return json.loads(path.read_bytes())
+        return records.text_from_bytes(data)
+    except Exception as error:  # which of many depends on the bytes
+        raise UserError(f"{path} was damaged ({first_line(error)}): {ANEW}") from error
+
+
+def _read(path: Path, is_whole: Callable[[dict], bool]) -> dict[str, Any] | None:
+    try:
+        tree = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise UserError(
-            f"{path} is not a file that 'videojam prepare' wrote: {error}; remove the folder "
-            "and prepare it again"
-        ) from error
+    except (ValueError, RecursionError) as error:
+        reason = first_line(error)
+    else:
+        if isinstance(tree, dict) and is_whole(tree):
+            return tree
+        reason = "a part of it is missing, or does not fit the rest"
+    raise UserError(
+        f"{path} is not a file that 'videojam prepare' wrote, or was damaged ({reason}): {ANEW}"
+    )
+
+
+def _are_settings(tree: dict) -> bool:
+    clips, per_shard = tree.get("clips"), tree.get("clips_per_shard")
+    return all(map(shards.is_count, (clips, per_shard))) and (
+        0 < clips <= _MOST_SHARDS * per_shard
+    )
+
+
+def _is_manifest(tree: dict) -> bool:
+    """Whether the parts that are read later are there and fit each other, if of this format."""
+    if shards.is_count(tree.get("format")) and tree["format"] != FORMAT:
+        return True
+    aside, shapes, listed = tree.get("set_aside"), tree.get("shapes"), tree.get("shards")
+    return (
+        tree.get("format") == FORMAT
+        and isinstance(tree.get("settings"), dict)
+        and _are_settings(tree["settings"])
+        and isinstance(aside, dict)
+        and shards.is_count(aside.get("count"))
+        and isinstance(aside.get("reasons"), dict)
+        and shards.are_shapes(shapes)
+        and shards.is_length(tree.get("longest_text"))
+        and isinstance(listed, list)
+        and all(isinstance(one, dict) and shards.is_count(one.get("clips")) for one in listed)
+        and sum(one["clips"] for one in listed) == tree.get("clips")
+        and [one.get("file") for one in listed]
+        == [path.name for path in shard_paths(Path(), tree["settings"])]
+    )
 
 
 def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Refuses a folder that was begun with other settings, naming the first that differs."""
-    there = read(folder / SETTINGS) or (read(folder / MANIFEST) or {}).get("settings")
+    path, there = folder / SETTINGS, read_settings(folder)
+    if there is None:
+        path, there = folder / MANIFEST, (read_manifest(folder) or {}).get("settings")
     if there is None:
         return
     # As JSON, so that both went the same way, tuples and all.
@@ -54,7 +113,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     for key in dict.fromkeys([*now, *before]):
         if before.get(key) != now.get(key):
             raise UserError(
-                f"{folder} was prepared with other settings: {key} is "
+                f"{folder} was prepared with other settings ({path.name}): {key} is "
                 f"{before.get(key, 'not there')} in it and {now.get(key, 'not there')} now; "
                 "choose another folder, or delete this one to prepare it anew"
             )
@@ -74,7 +133,7 @@ def shard_paths(folder: Path, settings: Mapping[str, Any]) -> list[Path]:
 
 def unfinished(folder: Path) -> dict[int, Path]:
     """The shards that are not whole yet, by their number; none where nothing was begun."""
-    settings = read(folder / SETTINGS)
+    settings = read_settings(folder)
     paths = shard_paths(folder, settings) if settings else []
     return {i: path for i, path in enumerate(paths) if shards.whole_shard(path) is None}
 

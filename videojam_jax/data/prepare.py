@@ -144,7 +144,7 @@ def _finish(out, paths, settings, source, text, process_index, stale) -> dict[st
         aside = [*source.set_aside, *(one for note in notes for one in note["set_aside"])]
         raise UserError(_nothing_usable(aside))
     manifest.write_settings(out, settings, process_index)
-    there = manifest.read(out / manifest.MANIFEST)
+    there = manifest.read_manifest(out)
     if there is not None and (out / manifest.NULL_TEXT).exists() and not stale:
         return there
     whole = manifest.build(out, settings, notes, source.set_aside)

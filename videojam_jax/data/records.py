@@ -14,6 +14,7 @@ The bytes are msgpack with Flax's array extension, keys sorted: equal records gi
 equal bytes.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,13 +50,36 @@ def stored_text(text: np.ndarray | Sequence[np.ndarray]) -> Text:
 
 
 def text_to_bytes(text: Text) -> bytes:
-    """One text alone, as the encoding of the empty caption is stored."""
-    return serialization.msgpack_serialize({"text": stored_text(text)})
+    """One text alone, as the encoding of the empty caption is stored: with a checksum."""
+    alone = {"text": stored_text(text)}
+    checksum = zlib.crc32(serialization.msgpack_serialize(alone))
+    return serialization.msgpack_serialize({"crc32": checksum, **alone})
 
 
 def text_from_bytes(data: bytes) -> Text:
-    """The text again."""
-    return serialization.msgpack_restore(data)["text"]
+    """The text again.
+
+    Raises:
+      ValueError, or another of msgpack's or NumPy's many: the bytes were damaged.
+    """
+    found = serialization.msgpack_restore(data)
+    # The versions before this one stored no checksum.
+    checksum = found.pop("crc32", None)
+    if list(found) != ["text"] or not _is_text(found["text"]):
+        raise ValueError("it holds no text")
+    if checksum not in (None, zlib.crc32(serialization.msgpack_serialize(found))):
+        raise ValueError("its checksum is another")
+    return found["text"]
+
+
+def _is_text(found: Any) -> bool:
+    """Whether it is what `stored_text` gives."""
+    if isinstance(found, list):
+        return bool(found) and all(map(_is_text, found)) and not any(map(is_tokens, found))
+    if not isinstance(found, np.ndarray):
+        return False
+    kinds = {1: np.int32, 2: jnp.bfloat16}
+    return found.ndim in kinds and found.dtype == kinds[found.ndim]
 
 
 def is_tokens(text: Text) -> bool:

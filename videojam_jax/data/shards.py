@@ -68,12 +68,53 @@ def write_common(path: Path, data: bytes, process_index: int) -> None:
 
 
 def whole_shard(path: Path) -> dict[str, Any] | None:
-    """The note of the shard with its clips at `path`, None where the shard is not whole."""
+    """The note of the shard with its clips at `path`, None where the shard is not whole.
+
+    A note that was damaged counts as none: the shard is then made anew.
+    """
     try:
         note = json.loads(path.with_suffix(".json").read_bytes())
-        return note if path.stat().st_size == note["bytes"] else None
-    except FileNotFoundError:
+        return note if _is_note(note) and path.stat().st_size == note["bytes"] else None
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value of a JSON file is a number of things."""
+    return type(value) is int and value >= 0
+
+
+def is_length(value: Any) -> bool:
+    """Whether it is the length of the longest text, or of each encoder's part of it."""
+    return is_count(value) or isinstance(value, list) and bool(value) and all(map(is_count, value))
+
+
+def are_shapes(value: Any) -> bool:
+    """Whether it is the shapes of a clip and of its latent."""
+    if not isinstance(value, dict) or set(value) != {"video", "latent"}:
+        return False
+    return all(
+        isinstance(shape, list) and len(shape) == 4 and all(map(is_count, shape))
+        for shape in value.values()
+    )
+
+
+def _is_note(note: Any) -> bool:
+    if not isinstance(note, dict):
+        return False
+    aside, clips = note.get("set_aside"), note.get("clips")
+    return (
+        is_count(clips)
+        and is_count(note.get("bytes"))
+        and is_length(note.get("longest_text"))
+        and (are_shapes(note.get("shapes")) or (clips == 0 and note.get("shapes", 0) is None))
+        and isinstance(aside, list)
+        and all(
+            isinstance(one, dict) and set(one) == {"source", "reason"}
+            and all(isinstance(word, str) for word in one.values())
+            for one in aside
+        )
+    )
 
 
 def remove_stale(folder: Path, process_index: int, process_count: int) -> None:

@@ -41,18 +41,20 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
       UserError: there is no such file, or a line before the last is not JSON.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().rstrip(b"\n").split(b"\n")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     rows: dict[tuple, dict] = {}
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            step = row["step"]
-        except (ValueError, KeyError, TypeError) as error:
+            step = int(row["step"])
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             if number == len(lines):
                 break
-            raise UserError(f"{path}, line {number}: not a JSON object with a step") from error
+            raise UserError(
+                f"{path}, line {number}: not a JSON object with a step; remove this line"
+            ) from error
         # Training and validation rows may share a step, and neither hides the other.
         rows[step, frozenset(row)] = row
     return sorted(rows.values(), key=lambda row: row["step"])

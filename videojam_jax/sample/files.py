@@ -239,16 +239,24 @@ def _check_replaceable(final: Path, out: str | os.PathLike) -> None:
         raise UserError(f"{out} is a file, not a folder; {advice}")
     if final == Path.cwd() or final in Path.cwd().parents:
         raise UserError(f"{out} is the folder you are in; {advice}")
-    foreign = sorted({path.name for path in final.iterdir()} - _indexed(final / INDEX))
+    indexed = _indexed(final / INDEX)
+    if indexed is None:
+        raise UserError(
+            f"{Path(out) / INDEX} is not what 'videojam sample' wrote, or was damaged; {advice}, "
+            "or delete this one"
+        )
+    foreign = sorted({path.name for path in final.iterdir()} - indexed)
     if foreign:
         raise UserError(f"{out} holds something that is not a sample ({foreign[0]}); {advice}")
 
 
-def _indexed(index: Path) -> set[str]:
-    """The files that an earlier call wrote, by its index; none if there is no such index."""
+def _indexed(index: Path) -> set[str] | None:
+    """The files that an earlier call wrote, by its index: none without one, None if damaged."""
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = json.loads(index.read_bytes())
         files = [name for sample in content["samples"] for name in sample["files"]]
         return {INDEX, *content["contact_sheets"], *files}
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

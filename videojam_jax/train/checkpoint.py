@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 from videojam_jax.convert.checkpoint import (
     open_existing,
     read_json,
+    reading,
     restore_item,
 )
 from videojam_jax.errors import UserError, first_line
@@ -139,16 +140,13 @@ def restore(manager: ocp.CheckpointManager, abstract: TrainState, architecture: 
     """The latest state, laid out as `abstract` says (any mesh may read any checkpoint)."""
     step = manager.latest_step()
     _check_architecture(manager, step, architecture)
-    items = manager.restore(
-        step,
-        args=ocp.args.Composite(
-            params=ocp.args.StandardRestore(abstract.params),
-            ema_params=ocp.args.StandardRestore(abstract.ema_params),
-            rest=ocp.args.StandardRestore(
-                {"step": abstract.step, "opt_state": abstract.opt_state}
-            ),
-        ),
+    args = ocp.args.Composite(
+        params=ocp.args.StandardRestore(abstract.params),
+        ema_params=ocp.args.StandardRestore(abstract.ema_params),
+        rest=ocp.args.StandardRestore({"step": abstract.step, "opt_state": abstract.opt_state}),
     )
+    with reading(manager.directory / str(step)):
+        items = manager.restore(step, args=args)
     return TrainState(
         step=items["rest"]["step"],
         params=items["params"],

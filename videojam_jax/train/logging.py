@@ -156,12 +156,12 @@ def _keep_until(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
-        # A killed writer may leave its last line torn.
-        with contextlib.suppress(json.JSONDecodeError, KeyError):
+    for line in path.read_bytes().split(b"\n"):
+        # A killed writer may leave its last line torn, and a disk may damage any.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-    write_whole(path, "".join(kept))
+                kept.append(line + b"\n")
+    write_whole(path, b"".join(kept))
 
 
 def finite(values: dict[str, float]) -> bool:

@@ -7,7 +7,12 @@ from ml_collections import FrozenConfigDict
 
 from videojam_jax.evaluate.experiments import ablation, guidance, permutation, when
 from videojam_jax.evaluate.experiments.setting import Setting
-from videojam_jax.evaluate.experiments.stages import Stopped, run_stages, stoppable
+from videojam_jax.evaluate.experiments.stages import (
+    Stopped,
+    run_stages,
+    stoppable,
+    untrained,
+)
 from videojam_jax.parallel import distributed
 
 # Each has `stages(setting)` and `report(setting)`.
@@ -47,6 +52,19 @@ def evaluate(
             return experiment.report(setting) if distributed.leader() else []
     except Stopped:
         return None
+
+
+def folders(config: FrozenConfigDict, workdir: Path) -> list[Path]:
+    """What no other run may write to meanwhile: the experiment's folder, the runs to be trained.
+
+    Experiments that share trained runs may be done side by side.
+
+    Raises:
+      UserError: as `evaluate`.
+    """
+    setting = Setting(config, workdir)
+    setting.check()
+    return [setting.folder, *untrained(setting)]
 
 
 def outline(config: FrozenConfigDict, workdir: Path) -> list[str]:

@@ -87,22 +87,39 @@ def _prepare(config, folder: Path, process: int, processes: int) -> None:
 
 def training_stages(setting: Setting) -> list[Stage]:
     """The data, and for every seed the runs, as far as the config does not name trained ones."""
-    trained = [kind for kind in setting.kinds if not setting.is_given(kind)]
-    if not trained:
+    runs = _own_runs(setting)
+    if not runs:
         return []
     config = setting.run_config("videojam", setting.config.seeds[0])
     stages = [data_stage("prepare the clips to train on", config, setting.workdir / "data")]
-    for seed in setting.config.seeds:
-        stages += [_training(setting, kind, seed) for kind in trained]
-    return stages
+    return stages + [_training(setting, kind, seed) for kind, seed in runs]
+
+
+def untrained(setting: Setting) -> list[Path]:
+    """The folders of the runs that are still to be trained, or to be trained further."""
+    return [
+        setting.run_folder(kind, seed)
+        for kind, seed in _own_runs(setting)
+        if not _is_trained(setting.run_config(kind, seed), setting.run_folder(kind, seed))
+    ]
+
+
+def _own_runs(setting: Setting) -> list[tuple[str, int]]:
+    """Kind and seed of the runs that are trained here, in the order in which they are."""
+    kinds = [kind for kind in setting.kinds if not setting.is_given(kind)]
+    return [(kind, seed) for seed in setting.config.seeds for kind in kinds]
+
+
+def _is_trained(config, folder: Path) -> bool:
+    whole = checkpoint.latest_whole(folder)
+    return whole is not None and int(whole.name) >= config.train.steps
 
 
 def _training(setting: Setting, kind: str, seed: int) -> Stage:
     config, folder = setting.run_config(kind, seed), setting.run_folder(kind, seed)
 
     def is_done() -> bool:
-        whole = checkpoint.latest_whole(folder)
-        return whole is not None and int(whole.name) >= config.train.steps
+        return _is_trained(config, folder)
 
     def make() -> bool:
         if distributed.leader():
