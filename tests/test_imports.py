@@ -18,6 +18,7 @@ ARROWS = {
     "errors": set(),
     "files": set(),
     "schema": set(),
+    "randomness": set(),
     "configuration": {"schema"},
     "diffusion": set(),
     "parallel": set(),
@@ -25,8 +26,8 @@ ARROWS = {
     "motion": {"models"},
     "data": {"files", "motion", "models"},
     # Reads public weights, which `prepare` and `sample` need; so it is no job beside them.
-    "convert": {"files", "models"},
-    "frozen": {"parallel", "models", "motion", "convert"},
+    "convert": {"files", "models", "randomness"},
+    "frozen": {"parallel", "models", "motion", "convert", "randomness"},
     "build": BOTTOM | {"schema", "configuration", "motion", "data", "frozen"},
 }
 # From here on each layer may import all that are listed before it.

@@ -11,6 +11,7 @@ from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import sampler
 from videojam_jax.diffusion.guidance import RULES
 from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.randomness import key_for
 from videojam_jax.sample.generate import make_generate
 from videojam_jax.sample.writer import fingerprint
 from videojam_jax.train.state import abstract_params, create_params
@@ -101,7 +102,7 @@ def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
     found = [np.concatenate([batch[which] for batch in made]) for which in (1, 2)]
 
     rows = jnp.arange(len(CAPTIONS))
-    noise = sampler.initial_noise(jax.random.key(3), rows, shape)
+    noise = sampler.initial_noise(key_for("sampling", 3), rows, shape)
     times = build.times(config)
     t = times[start]
     begun = [t * x1 + (1 - t) * x0 for x1, x0 in zip(clean, noise, strict=True)]
