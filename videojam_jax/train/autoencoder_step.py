@@ -69,7 +69,7 @@ def make_step(
             "loss": value,
             **parts,
             "psnr": _mean(quality, ~batch["is_flow"]),
-            "grad_norm": optax.global_norm(gradients),
+            "grad_norm": optax.tree.norm(gradients),
         }
         if has_flow:
             metrics["psnr_flow"] = _mean(quality, batch["is_flow"])

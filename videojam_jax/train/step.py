@@ -55,7 +55,7 @@ def make_step(
         )
         (value, parts), gradients = _gradients(loss, state.params, noised, accumulate)
         state = updated(state, gradients, optimizer, ema_decay)
-        return state, {"loss": value, **parts, "grad_norm": optax.global_norm(gradients)}
+        return state, {"loss": value, **parts, "grad_norm": optax.tree.norm(gradients)}
 
     return step
 
