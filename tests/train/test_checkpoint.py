@@ -30,7 +30,7 @@ def abstract(config):
 
 @pytest.fixture(scope="module", params=["base", "videojam"])
 def run(request, tmp_path_factory):
-    """A run's workdir, its kind, its raw parameters and their average."""
+    """A run's workdir, its kind, its last raw parameters and their average."""
     rng = np.random.default_rng(0)
     made = config(request.param)
 
@@ -39,11 +39,12 @@ def run(request, tmp_path_factory):
             lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), abstract(made).params
         )
 
-    params, average = random(), random()
     folder = tmp_path_factory.mktemp(request.param)
-    with checkpoint.opened(folder, keep=1) as manager:
-        state = TrainState(jnp.int32(STEP), params, average, {"count": jnp.int32(STEP)})
-        checkpoint.save(manager, state, build.architecture(made))
+    with checkpoint.opened(folder, keep=2) as manager:
+        for step in (STEP - 1, STEP):
+            params, average = random(), random()
+            state = TrainState(jnp.int32(step), params, average, {"count": jnp.int32(step)})
+            checkpoint.save(manager, state, build.architecture(made))
     return folder, request.param, params, average
 
 
@@ -66,6 +67,23 @@ def test_clips_are_sampled_from_what_the_config_says(run):
         found, step = trained_params(config(kind, **{"sample.ema": ema, "mesh.data": "-1"}), folder)
         assert step == STEP
         assert_same(found, wanted)
+
+
+def test_what_is_shown_on_the_way_is_of_the_average_or_not_and_of_the_run_s_seed(
+    monkeypatch, tmp_path
+):
+    shown = []
+
+    def make_writer(config):
+        return lambda *given: shown.append(given)
+
+    monkeypatch.setattr(generation, "make_writer", make_writer)
+    state = TrainState(jnp.int32(3), "params", "average", None)
+    for ema in ("True", "False"):
+        made = config("base", **{"sample.ema": ema, "seed": "8", "train.sample_prompts": "('a',)"})
+        generation.sample_writer(made, tmp_path, [])(state, 3, None)
+    out = tmp_path / "samples" / "step_00000003"
+    assert shown == [(out, "average", ["a"], 8, 3), (out, "params", ["a"], 8, 3)]
 
 
 @pytest.mark.parametrize("further", ["base", "videojam"])

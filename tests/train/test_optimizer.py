@@ -15,6 +15,7 @@ from videojam_jax.train.optimizer import (
     make_optimizer,
     update_ema,
 )
+from videojam_jax.train.program import optimizer_of
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 4])
@@ -32,7 +33,7 @@ def test_the_last_steps_take_the_rate_linearly_to_zero():
 
 
 def test_updates_are_those_of_adamw_on_clipped_gradients():
-    options = OptimizerOptions(0.1, b1=0.9, b2=0.95, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
+    options = OptimizerOptions(0.1, b1=0.8, b2=0.95, eps=1e-2, weight_decay=0.01, clip_norm=1.0)
     rng = np.random.default_rng(0)
     params = {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}
     got = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
@@ -49,10 +50,10 @@ def test_updates_are_those_of_adamw_on_clipped_gradients():
         norm = np.sqrt(sum((g**2).sum() for g in gradient.values()))
         for name, g in gradient.items():
             g = g / max(norm, 1.0)
-            m = 0.9 * moments[name][0] + 0.1 * g
+            m = 0.8 * moments[name][0] + 0.2 * g
             v = 0.95 * moments[name][1] + 0.05 * g**2
             moments[name] = m, v
-            direction = m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.95**step)) + 1e-8)
+            direction = m / (1 - 0.8**step) / (np.sqrt(v / (1 - 0.95**step)) + 1e-2)
             decay = 0.01 * params[name] if name == "kernel" else 0.0
             params[name] = params[name] - 0.1 * (direction + decay)
     for name, value in params.items():
@@ -116,6 +117,32 @@ def test_what_the_optimizer_keeps_has_the_form_that_saved_runs_have(scanned):
     )
     assert jax.tree.structure(kept) == jax.tree.structure(wanted)
     assert jax.tree.leaves(kept) == jax.tree.leaves(wanted)
+
+
+def test_the_first_moment_alone_may_be_kept_in_bfloat16():
+    params = {"kernel": jnp.zeros((2, 2))}
+    state = make_optimizer(OptimizerOptions(0.1, first_moment_dtype="bfloat16")).init(params)
+    kinds = {
+        jax.tree_util.keystr(path): leaf.dtype
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+        if leaf.ndim
+    }
+    (mu,), (nu,) = ([kinds[k] for k in kinds if f".{name}" in k] for name in ("mu", "nu"))
+    assert (mu, nu) == (jnp.bfloat16, jnp.float32)
+
+
+def test_a_run_s_rate_ends_with_its_steps():
+    tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
+    tiny |= {"train.steps": "40", "optimizer.decay_steps": "20", "optimizer.warmup_steps": "0",
+             "optimizer.learning_rate": "0.5", "optimizer.weight_decay": "1.0"}  # fmt: skip
+    optimizer = optimizer_of(configuration.load(tiny_run.CONFIG, tiny))
+    params, still = {"kernel": jnp.ones(())}, {"kernel": jnp.zeros(())}
+    state, moved = optimizer.init(params), []
+    for _ in range(41):
+        update, state = optimizer.update(still, state, params)
+        moved.append(-float(update["kernel"]))  # the decay alone: the rate
+    wanted = [0.5 * min(1.0, (40 - step) / 20) for step in range(41)]
+    np.testing.assert_allclose(moved, wanted, atol=1e-6)
 
 
 def test_average_of_the_parameters_follows_its_formula():

@@ -61,7 +61,7 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
         batches=batches,
         rate=_rate(config),
         from_run=lambda other, abstract: params_of(config, other, abstract),
-        show=_sample_writer(config, workdir, dataset) if section.sample_every else None,
+        show=sample_writer(config, workdir, dataset) if section.sample_every else None,
     )
 
 
@@ -90,7 +90,7 @@ def params_of(config: FrozenConfigDict, other: Path, abstract: TrainState):
     return params, step, "averaged parameters"
 
 
-def _sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
+def sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
     """`show(state, step, log)`: sample clips as files and, with a log, in TensorBoard.
 
     To be called by every process of the run; one of them has the log.
