@@ -53,7 +53,7 @@ setuptools.setup(
             "hypothesis>=6.110",
             "pytest>=8.2",
             "pytest-timeout>=2.3",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.7",
         ],
         # Independent implementations that the oracle tests compare with.
         "oracle": [

@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 # The default tests share the cores; those chosen by a mark start processes of their own, or
 # measure, and run one after the other.
-workers=(-n auto --maxprocesses 8 --dist loadfile)
+workers=(-n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder)
 for word in "$@"; do
   case $word in -m* | -n* | --pdb | *.py*) workers=() ;; esac
 done

@@ -19,6 +19,7 @@ ARROWS = {
     "files": set(),
     "lock": {"files"},
     "schema": set(),
+    "randomness": set(),
     "configuration": {"schema"},
     "diffusion": set(),
     "parallel": set(),
@@ -26,8 +27,8 @@ ARROWS = {
     "motion": {"models"},
     "data": {"files", "motion", "models"},
     # Reads public weights, which `prepare` and `sample` need; so it is no job beside them.
-    "convert": {"files", "models"},
-    "frozen": {"parallel", "models", "motion", "convert"},
+    "convert": {"files", "models", "randomness"},
+    "frozen": {"parallel", "models", "motion", "convert", "randomness"},
     "build": BOTTOM | {"schema", "configuration", "motion", "data", "frozen"},
 }
 # From here on each layer may import all that are listed before it.

@@ -160,7 +160,7 @@ def here(*arguments: str) -> tuple[int, str]:
 
     out = io.StringIO()
     guard = jax.config.jax_transfer_guard
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), mock.patch.dict(os.environ):
         try:
             status = main([str(argument) for argument in arguments])
         except SystemExit as exit_:  # argparse

@@ -36,6 +36,7 @@ from videojam_jax.models.text.reading import fps_prefix
 from videojam_jax.motion.raft import flow_of_clips
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import partitioned, tree_shardings
+from videojam_jax.randomness import key_for
 
 RANDOM = "random"
 
@@ -112,7 +113,8 @@ def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> T
     net = TaeNet(**options, dtype=dtype)
     video = jnp.zeros((1, net.compression[0], *(2 * n for n in net.compression[1:]), 3))
 
-    def init(key):
+    def init():
+        key = key_for("random_weights", 0)
         params = {"autoencoder": net.init(key, video)["params"]}
         if critic_width:
             critic = PatchDiscriminator(critic_width)
@@ -120,11 +122,11 @@ def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> T
         return nn.unbox(params)
 
     if section.weights == RANDOM:
-        params = jax.jit(lambda: init(jax.random.key(0)), out_shardings=sharding)()
+        params = jax.jit(init, out_shardings=sharding)()
     else:
         wanted = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-            jax.eval_shape(init, jax.random.key(0)),
+            jax.eval_shape(init),
         )
         params, latent = checkpoint.load(Path(section.weights), wanted)
         if latent is None:

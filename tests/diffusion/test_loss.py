@@ -74,6 +74,8 @@ def test_noise_is_standard_normal_and_independent_between_video_and_motion():
     assert abs(x0.mean()) < bound and abs(d0.mean()) < bound, (x0.mean(), d0.mean())
     assert abs(x0.var() - 1) < 2 * bound and abs(d0.var() - 1) < 2 * bound, (x0.var(), d0.var())
     assert abs(np.mean(x0 * d0)) < bound, np.mean(x0 * d0)
+    # As fine as float32: in bfloat16 there are 256 numbers between 1 and 2.
+    assert len(np.unique(x0[(1 < x0) & (x0 < 2)].astype(np.float32).round(5))) > 1000
 
 
 def test_a_perfect_velocity_has_loss_zero():
@@ -183,6 +185,19 @@ def test_sigma_min_and_time_options_reach_the_path():
     np.testing.assert_allclose(parts["appearance_loss"], expected, rtol=1e-4)
 
 
+def test_sigma_min_is_of_the_motion_too_and_the_kind_of_times_is_the_one_named():
+    given, model = batch(), Recorder()
+    # A logit-normal time of this mean would be 1 for all.
+    options = LossOptions(0.0, 0.0, sigma_min=0.5, time_kind="uniform", time_mean=50.0)
+    _, parts = joint_loss(model, **given, key=jax.random.key(0), options=options)
+    asked, d1 = model.asked, np.asarray(given["d1"])
+    t = np.asarray(asked["t"], np.float64).reshape(-1, 1, 1, 1, 1)
+    assert (t < 1).all() and len(np.unique(t)) == b, t.ravel()  # each sample has its own
+    d0 = (np.asarray(asked["d_t"]) - t * d1) / (1 - 0.5 * t)
+    expected = np.mean((0.5 * np.asarray(asked["d_t"]) + 1 - (d1 - 0.5 * d0)) ** 2)
+    np.testing.assert_allclose(parts["motion_loss"], expected, rtol=1e-4)
+
+
 def test_loss_compiles_and_has_a_gradient_by_the_model():
     given = batch()
 
@@ -201,6 +216,9 @@ def test_squared_error_is_one_mean_for_each_sample():
     rng = np.random.default_rng(0)
     u, v = rng.normal(size=(2, *shape)).astype(np.float32)
     expected = ((u - v) ** 2).reshape(b, -1).mean(1)
+    np.testing.assert_allclose(squared_error(jnp.asarray(u), jnp.asarray(v)), expected, rtol=1e-5)
+    u, v = u.astype(jnp.bfloat16), v.astype(jnp.bfloat16)
+    expected = ((u.astype(np.float64) - v.astype(np.float64)) ** 2).reshape(b, -1).mean(1)
     np.testing.assert_allclose(squared_error(jnp.asarray(u), jnp.asarray(v)), expected, rtol=1e-5)
 
 

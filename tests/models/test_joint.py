@@ -90,6 +90,39 @@ def test_motion_rows_learn_from_the_first_step():
     assert np.abs(gradient["w_out"][:, features:]).max() > 1e-4
 
 
+class Given(nn.Module):
+    """A trunk that gives back what it was made with."""
+
+    tokens: np.ndarray
+    width: int = WIDTH
+
+    def __call__(self, *_):
+        return jnp.asarray(self.tokens)
+
+
+def test_the_last_product_of_a_bfloat16_model_is_not_rounded_to_bfloat16():
+    rng = np.random.default_rng(0)
+    features = SHAPE[-1] * 4
+    tokens = rng.normal(size=(SHAPE[0], 8, WIDTH)).astype(jnp.bfloat16)
+    x, t, _, mask = inputs(0)
+    model = VideoModel(Given(tokens), SHAPE[-1], True, PATCH, None, jnp.bfloat16)
+    params = {
+        "w_in": jnp.zeros((2 * features, WIDTH)),
+        "b_in": jnp.zeros(WIDTH),
+        "w_out": jnp.asarray(rng.normal(size=(WIDTH, 2 * features)), jnp.float32),
+        "b_out": jnp.asarray(rng.normal(size=2 * features), jnp.float32),
+    }
+    text = jnp.zeros((SHAPE[0], 6, 3))
+    layers = model.init(jax.random.key(0), x, x, t, text, mask)["params"]
+    found = model.apply({"params": {**layers, **params}}, x, x, t, text, mask)
+    w_out = np.asarray(params["w_out"].astype(jnp.bfloat16), np.float64)
+    wanted = tokens.astype(np.float64) @ w_out + np.asarray(params["b_out"], np.float64)
+    for half, u in enumerate(found):
+        columns = wanted[..., half * features : (half + 1) * features]
+        assert u.dtype == jnp.float32
+        np.testing.assert_allclose(patchify(u, PATCH), columns, rtol=1e-5, atol=1e-5)
+
+
 def test_motion_without_a_place_for_it_is_an_error():
     x, t, text, mask = inputs(0)
     with pytest.raises(ValueError, match="joint model"):

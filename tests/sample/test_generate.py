@@ -11,6 +11,7 @@ from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import sampler
 from videojam_jax.diffusion.guidance import RULES
 from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.randomness import key_for
 from videojam_jax.sample.generate import make_generate
 from videojam_jax.sample.writer import fingerprint
 from videojam_jax.train.state import abstract_params, create_params
@@ -28,6 +29,7 @@ MESHES = [
 def config():
     keys = dict(word.removeprefix("--config.").split("=", 1) for word in tiny_run.TINY)
     keys |= {"train.dataset": "none", "sample.batch_size": "4", "model.trunk.heads": "4"}
+    keys |= {"loss.sigma_min": "0.1"}
     return configuration.load(f"{tiny_run.CONFIG}:videojam", keys)
 
 
@@ -101,10 +103,10 @@ def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
     found = [np.concatenate([batch[which] for batch in made]) for which in (1, 2)]
 
     rows = jnp.arange(len(CAPTIONS))
-    noise = sampler.initial_noise(jax.random.key(3), rows, shape)
+    noise = sampler.initial_noise(key_for("sampling", 3), rows, shape)
     times = build.times(config)
     t = times[start]
-    begun = [t * x1 + (1 - t) * x0 for x1, x0 in zip(clean, noise, strict=True)]
+    begun = [t * x1 + (1 - 0.9 * t) * x0 for x1, x0 in zip(clean, noise, strict=True)]
     model, encoder = build.model(config), frozen.text(config)
     text, mask, null, null_mask = (
         jnp.asarray(array)
@@ -123,3 +125,27 @@ def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
     wanted = sampler.sample(segments, *begun, text, mask, times[start:])
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)
+
+
+def test_solver_guidance_and_weights_are_those_of_the_config(config, monkeypatch):
+    asked = []
+
+    class Traced(Exception):
+        """The sampler has come to its solver."""
+
+    def solver(*_):
+        raise Traced
+
+    def rule(*weights):
+        asked.append(weights)
+        return RULES["ip2p"](*weights)
+
+    # Stand-ins under names that are not the defaults.
+    monkeypatch.setitem(sampler.SOLVERS, "heun", solver)
+    monkeypatch.setitem(RULES, "no_text_guidance", rule)
+    sections = config.to_dict()
+    sections["sample"] |= {"solver": "heun", "guidance": "no_text_guidance"}
+    sections["sample"] |= {"w_text": 7.0, "w_motion": 2.0}
+    with pytest.raises(Traced):
+        latents(configuration.resolve(sections), params_on(config, {"data": 1}))
+    assert asked == [(7.0, 2.0)]

@@ -27,6 +27,7 @@ from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.discriminator import discriminator_loss, generator_loss
 from videojam_jax.models.autoencoders.reconstruction import Options, psnr, reconstruction_loss
 from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.randomness import key_for
 from videojam_jax.train import autoencoding
 from videojam_jax.train.autoencoder_step import make_step
 from videojam_jax.train.state import TrainState
@@ -108,7 +109,7 @@ def pixels():
 
 def through(params, step=0, seed=3):
     """What the step should see: decoded with the noise of this seed and step."""
-    key = jax.random.fold_in(jax.random.key(seed), step)
+    key = jax.random.fold_in(key_for("autoencoder_training", seed), step)
     noise = jax.random.normal(key, (4, 2, 4, 4, LATENT))
     return Net().apply({"params": params}, pixels(), noise)
 

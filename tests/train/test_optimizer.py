@@ -1,14 +1,21 @@
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny_run
+import tiny_tae
 
+from videojam_jax import build, configuration
 from videojam_jax.train.optimizer import (
     OptimizerOptions,
     learning_rate,
+    decays,
     make_optimizer,
     update_ema,
 )
+from videojam_jax.train.program import optimizer_of
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 4])
@@ -26,9 +33,9 @@ def test_the_last_steps_take_the_rate_linearly_to_zero():
 
 
 def test_updates_are_those_of_adamw_on_clipped_gradients():
-    options = OptimizerOptions(0.1, b1=0.9, b2=0.95, eps=1e-8, weight_decay=0.01, clip_norm=1.0)
+    options = OptimizerOptions(0.1, b1=0.8, b2=0.95, eps=1e-2, weight_decay=0.01, clip_norm=1.0)
     rng = np.random.default_rng(0)
-    params = {"w": rng.normal(size=(3, 2)), "b": rng.normal(size=2)}
+    params = {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}
     got = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
     optimizer = make_optimizer(options)
     state = optimizer.init(got)
@@ -43,14 +50,99 @@ def test_updates_are_those_of_adamw_on_clipped_gradients():
         norm = np.sqrt(sum((g**2).sum() for g in gradient.values()))
         for name, g in gradient.items():
             g = g / max(norm, 1.0)
-            m = 0.9 * moments[name][0] + 0.1 * g
+            m = 0.8 * moments[name][0] + 0.2 * g
             v = 0.95 * moments[name][1] + 0.05 * g**2
             moments[name] = m, v
-            direction = m / (1 - 0.9**step) / (np.sqrt(v / (1 - 0.95**step)) + 1e-8)
-            decay = 0.01 * params[name] if name == "w" else 0.0  # vectors do not decay
+            direction = m / (1 - 0.8**step) / (np.sqrt(v / (1 - 0.95**step)) + 1e-2)
+            decay = 0.01 * params[name] if name == "kernel" else 0.0
             params[name] = params[name] - 0.1 * (direction + decay)
     for name, value in params.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-6)
+
+
+def shapes(init):
+    return nn.unbox(jax.eval_shape(init, jax.random.key(0)))
+
+
+def by_decay(params):
+    """The last names of the parameters that decay, and of those that do not."""
+    found = jax.tree_util.tree_leaves_with_path(decays(params))
+    return tuple({path[-1].key for path, one in found if one == wanted} for wanted in (True, False))
+
+
+@pytest.fixture(scope="module")
+def scanned():
+    """The shapes of a joint model whose two blocks are scanned."""
+    tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
+    tiny |= {"model.trunk.blocks": "2", "text.blocks": "1"}
+    return shapes(build.init(configuration.load(f"{tiny_run.CONFIG}:videojam", tiny)))
+
+
+def test_only_matrices_decay_in_a_model_whose_blocks_are_scanned(scanned):
+    assert scanned["trunk"]["blocks"]["norm_self"]["scale"].ndim == 2, "the trap"
+    params = jax.tree.map(lambda x: np.full(x.shape, 2.0, np.float32), scanned)
+    optimizer = make_optimizer(OptimizerOptions(0.5, weight_decay=0.1))
+
+    @jax.jit
+    def alone(params):
+        """What the weight decay does where there is no gradient."""
+        still = jax.tree.map(jnp.zeros_like, params)
+        return optimizer.update(still, optimizer.init(params), params)[0]
+
+    for path, update in jax.tree_util.tree_leaves_with_path(alone(params)):
+        name = jax.tree_util.keystr(path)
+        wanted = -0.5 * 0.1 * 2.0 if path[-1].key in ("kernel", "w_in", "w_out") else 0.0
+        np.testing.assert_allclose(update, np.full(update.shape, wanted), rtol=1e-6, err_msg=name)
+
+
+def test_every_parameter_that_is_trained_is_known_to_decay_or_not(scanned):
+    matrices, others = by_decay(scanned)
+    assert matrices == {"kernel", "w_in", "w_out"}
+    tables = {"vocabulary", "positions", "t", "h", "w", "modulation"}
+    assert others == {"scale", "bias", "b_in", "b_out"} | tables
+    arguments = ["--config.reconstruction.adversarial=0.1", "--config.tae.attention=True"]
+    tae = configuration.load(tiny_tae.CONFIG, tiny_tae.overrides(*arguments))
+    assert by_decay(shapes(build.autoencoder_init(tae))) == ({"kernel"}, {"scale", "bias"})
+
+
+def test_what_the_optimizer_keeps_has_the_form_that_saved_runs_have(scanned):
+    """Runs were saved while the mask went by the number of axes."""
+    before = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(lambda _: 0.1, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)),
+    )
+    kept, wanted = (
+        jax.eval_shape(optimizer.init, scanned)
+        for optimizer in (make_optimizer(OptimizerOptions(0.1)), before)
+    )
+    assert jax.tree.structure(kept) == jax.tree.structure(wanted)
+    assert jax.tree.leaves(kept) == jax.tree.leaves(wanted)
+
+
+def test_the_first_moment_alone_may_be_kept_in_bfloat16():
+    params = {"kernel": jnp.zeros((2, 2))}
+    state = make_optimizer(OptimizerOptions(0.1, first_moment_dtype="bfloat16")).init(params)
+    kinds = {
+        jax.tree_util.keystr(path): leaf.dtype
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+        if leaf.ndim
+    }
+    (mu,), (nu,) = ([kinds[k] for k in kinds if f".{name}" in k] for name in ("mu", "nu"))
+    assert (mu, nu) == (jnp.bfloat16, jnp.float32)
+
+
+def test_a_run_s_rate_ends_with_its_steps():
+    tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
+    tiny |= {"train.steps": "40", "optimizer.decay_steps": "20", "optimizer.warmup_steps": "0",
+             "optimizer.learning_rate": "0.5", "optimizer.weight_decay": "1.0"}  # fmt: skip
+    optimizer = optimizer_of(configuration.load(tiny_run.CONFIG, tiny))
+    params, still = {"kernel": jnp.ones(())}, {"kernel": jnp.zeros(())}
+    state, moved = optimizer.init(params), []
+    for _ in range(41):
+        update, state = optimizer.update(still, state, params)
+        moved.append(-float(update["kernel"]))  # the decay alone: the rate
+    wanted = [0.5 * min(1.0, (40 - step) / 20) for step in range(41)]
+    np.testing.assert_allclose(moved, wanted, atol=1e-6)
 
 
 def test_average_of_the_parameters_follows_its_formula():

@@ -3,12 +3,22 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from videojam_jax import build, configuration
+from videojam_jax.diffusion.loss import LossOptions, noised_batch
 from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.randomness import key_for
 from videojam_jax.train.program import compiled_step, optimizer_of, parameter_count
-from videojam_jax.train.state import abstract_state, create_state
+from videojam_jax.train.state import (
+    TrainState,
+    abstract_params,
+    abstract_state,
+    create_params,
+    create_state,
+)
+from videojam_jax.train.step import make_step
 from videojam_jax.train.throughput import PEAK_FLOPS, peak_flops
 import tiny_run
 
@@ -17,6 +27,7 @@ import tiny_run
 def config():
     tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
     fast = {"optimizer.learning_rate": "0.02", "optimizer.warmup_steps": "0"}
+    fast |= {"loss.motion_weight": "0.5", "seed": "3"}
     return configuration.load(f"{tiny_run.CONFIG}:base", tiny | fast | {"model.motion": "True"})
 
 
@@ -58,9 +69,61 @@ def test_a_step_moves_everything_that_can_move_and_counts(config, step, fresh):
     assert int(after.step) == 1
     assert set(metrics) == {"loss", "appearance_loss", "motion_loss", "grad_norm"}
     assert all(np.isfinite(float(value)) for value in metrics.values())
-    total = metrics["appearance_loss"] + metrics["motion_loss"]
+    total = metrics["appearance_loss"] + config.loss.motion_weight * metrics["motion_loss"]
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-6)
     assert np.abs(after.params["w_out"] - before.params["w_out"]).max() > 0
+    trees = after.ema_params, before.params, after.params
+    for one, start, moved in zip(*map(jax.tree.leaves, trees), strict=True):
+        # The first decay is 1 / 10, see `optimizer.update_ema`.
+        np.testing.assert_allclose(one, 0.1 * start + 0.9 * moved, rtol=1e-5, atol=1e-7)
+
+
+def test_the_first_loss_of_a_model_that_answers_zero_is_the_mean_square_of_its_target(config, step):
+    data, null = batch(config), jnp.zeros(config.text.max_length, jnp.int32)
+    _, metrics = step(fresh(config), data)
+    noised = noised_batch(
+        *(data[name].astype(jnp.float32) for name in ("video", "motion")),
+        data["text"], data["text_mask"], null, null == 0,
+        jax.random.fold_in(key_for("training", config.seed), 0), build.loss_options(config),
+    )  # fmt: skip
+    for name, target in (("appearance", noised.v_x), ("motion", noised.v_d)):
+        np.testing.assert_allclose(metrics[f"{name}_loss"], jnp.square(target).mean(), rtol=1e-5)
+
+
+def test_a_step_of_gradient_descent_by_hand():
+    """The model answers with its parameters, w: the gradient is 2 (w - v) / n for the target v."""
+    w, size = jnp.full((2, 2, 2, 2, 3), 0.5), 48
+    video, text, mask = jnp.ones(w.shape), jnp.zeros((2, 1), jnp.int32), jnp.ones((2, 1), bool)
+    by_hand = make_step(
+        lambda params, *_: (params, None), optax.sgd(0.1), LossOptions(), seed=4, ema_decay=0.75
+    )
+    state = TrainState(jnp.int32(30), w, jnp.zeros_like(w), optax.sgd(0.1).init(w))
+    given = {"video": video, "text": text, "text_mask": mask}
+    after, metrics = jax.jit(by_hand)(state, given, (text[0], mask[0]))
+    key = jax.random.fold_in(key_for("training", 4), 30)
+    v = noised_batch(video, None, text, mask, text[0], mask[0], key, LossOptions()).v_x
+    gradient = 2 * (w - v) / size
+    np.testing.assert_allclose(metrics["loss"], jnp.square(w - v).mean(), rtol=1e-6)
+    np.testing.assert_allclose(metrics["grad_norm"], jnp.sqrt(jnp.sum(gradient**2)), rtol=1e-6)
+    np.testing.assert_allclose(after.params, w - 0.1 * gradient, rtol=1e-6)
+    # By then the decay of the average is that of the config.
+    np.testing.assert_allclose(after.ema_params, 0.25 * after.params, rtol=1e-6)
+    assert int(after.step) == 31
+
+
+def test_a_fresh_state_and_fresh_parameters_are_those_of_their_seed():
+    def init(key):
+        return {"w": jax.random.normal(key, (4,))}
+
+    mesh = make_mesh({"data": 1}, jax.devices()[:1])
+    sgd = optax.sgd(0.1)
+    abstract = abstract_state(init, sgd, mesh)
+    for seed in (0, 5):
+        wanted = init(key_for("parameters", seed))["w"]
+        state = create_state(init, sgd, abstract, seed)
+        params = create_params(init, abstract_params(init, mesh), seed)
+        for found in (state.params, state.ema_params, params):
+            np.testing.assert_allclose(found["w"], wanted, rtol=1e-6)
 
 
 def test_randomness_is_a_function_of_seed_and_step(config, step, fresh):

@@ -18,6 +18,7 @@ from videojam_jax.models.autoencoders.wan_vae import WanAutoencoder
 from videojam_jax.models.raft import RAFT
 from videojam_jax.models.text.clip import ClipText
 from videojam_jax.models.text.t5 import T5Encoder
+from videojam_jax.randomness import key_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,4 +143,6 @@ def detect(path: Path, tensors: Tensors) -> str:
 def abstract(kind: Kind, module: nn.Module) -> dict[str, Any]:
     """Shapes of a module's parameters, in flax's boxes of logical names."""
     example = kind.example(module)
-    return jax.eval_shape(lambda key: module.init(key, *example)["params"], jax.random.key(0))
+    return jax.eval_shape(
+        lambda: module.init(key_for("random_weights", 0), *example)["params"]
+    )

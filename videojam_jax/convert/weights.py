@@ -16,6 +16,7 @@ from videojam_jax.convert.kinds import KINDS, abstract, detect
 from videojam_jax.convert.read import read
 from videojam_jax.convert.tensors import open_tensors
 from videojam_jax.errors import UserError
+from videojam_jax.randomness import key_for
 
 # What an architecture says of converted weights.
 CONVERTED = "converted"
@@ -91,11 +92,11 @@ def random_weights(
     row = KINDS[kind]
     module = row.module(options, dtype)
     example = row.example(module)
-    make = jax.jit(
-        lambda: nn.unbox(module.init(jax.random.key(0), *example)["params"]),
-        out_shardings=sharding,
-    )
-    return Weights(module, make(), options, Path())
+
+    def make():
+        return nn.unbox(module.init(key_for("random_weights", 0), *example)["params"])
+
+    return Weights(module, jax.jit(make, out_shardings=sharding)(), options, Path())
 
 
 def kind_of(path: str | Path, wanted: tuple[str, ...]) -> str:

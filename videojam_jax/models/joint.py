@@ -131,7 +131,9 @@ class VideoModel(nn.Module):
 
         def velocity(half: int):
             columns = slice(half * features, (half + 1) * features)
-            u = (tokens @ w_out[:, columns]).astype(jnp.float32) + b_out[columns]
+            # Sums are in float32 anyway: rounded to bfloat16, they would lose what they have.
+            u = jnp.matmul(tokens, w_out[:, columns], preferred_element_type=jnp.float32)
+            u = u + b_out[columns]
             u = constrain(u, "batch", "tokens", "features")
             return unpatchify(u, self.patch, x_t.shape)
 

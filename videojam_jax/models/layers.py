@@ -94,13 +94,12 @@ class TimeEmbedding(nn.Module):
         )
 
 
-def waves(axis: int, axes: int = 3, amplitude: float = 0.3):
+def waves(axis: int, amplitude: float, axes: int = 3):
     """An initializer for the position table of one of several axes.
 
     Sines and cosines of wavelengths from 4 to 400 positions in this axis' own part of
     the width, zeros in the others': every axis can be read from the sum, and near
-    positions are alike from the first step. The amplitude leaves a token's own
-    content, of about 1, in the lead, though every block adds it again.
+    positions are alike from the first step.
     """
 
     def init(key, shape, dtype=jnp.float32):
@@ -123,10 +122,12 @@ class FactorisedPositions(nn.Module):
 
     Attributes:
       sizes: positions along `(t, h, w)` that have an embedding.
+      amplitude: of the waves that it starts as.
     """
 
     sizes: tuple[int, int, int]
     width: int
+    amplitude: float
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -134,7 +135,7 @@ class FactorisedPositions(nn.Module):
         total = 0
         for axis, (name, size) in enumerate(zip("thw", self.sizes, strict=True)):
             table = self.param(
-                name, logical(waves(axis), None, "width"), (size, self.width)
+                name, logical(waves(axis, self.amplitude), None, "width"), (size, self.width)
             )
             total = total + table[positions[:, axis]]
         return total.astype(self.dtype)

@@ -15,6 +15,7 @@ from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import guidance, sampler
 from videojam_jax.diffusion.path import interpolate
 from videojam_jax.parallel.rules import batch_parts, batch_sharding, partitioned, replicated
+from videojam_jax.randomness import key_for
 from videojam_jax.sample.clips import Clips, to_clips
 
 Batches = Iterator[tuple[range, np.ndarray, np.ndarray | None]]
@@ -60,7 +61,8 @@ def compiled_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Ca
             null_text,
             null_mask,
         )
-        x, d = sampler.initial_noise(jax.random.key(seed), rows, shape, config.model.motion)
+        key = key_for("sampling", seed)
+        x, d = sampler.initial_noise(key, rows, shape, config.model.motion)
         if start:
             t = jnp.full(rows.shape, times[0], jnp.float32)
             sigma_min = config.loss.sigma_min

@@ -13,6 +13,7 @@ from ml_collections import FrozenConfigDict
 
 from videojam_jax import frozen
 from videojam_jax.parallel.rules import replicated
+from videojam_jax.randomness import PURPOSES
 from videojam_jax.sample.clips import to_video
 from videojam_jax.sample.files import SampleFolder, sample_folder
 from videojam_jax.sample.generate import fetched, make_generate
@@ -47,7 +48,7 @@ def make_writer(config: FrozenConfigDict) -> Callable[..., SampleFolder]:
             fps=config.clip.fps,
             enlarge=config.sample.enlarge,
             about={"step": step, "seed": seed, "sample": config.sample.to_dict()},
-            origin=json.dumps([shaping, fingerprint(params)]),
+            origin=json.dumps([shaping, PURPOSES["sampling"], fingerprint(params)]),
         ) as folder:
             done = set(folder.finished)
             tell(len(done))

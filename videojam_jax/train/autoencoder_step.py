@@ -15,6 +15,7 @@ from videojam_jax.models.autoencoders.reconstruction import (
     psnr,
     reconstruction_loss,
 )
+from videojam_jax.randomness import key_for
 from videojam_jax.train.state import TrainState
 from videojam_jax.train.step import updated
 
@@ -57,7 +58,7 @@ def make_step(
         return total + own, (total, parts, decoded)
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(key_for("autoencoder_training", seed), state.step)
         pixels = batch["video"].astype(jnp.float32) / 127.5 - 1
         gradients, (value, parts, decoded) = jax.grad(loss, has_aux=True)(
             state.params, pixels, key, state.step
@@ -68,7 +69,7 @@ def make_step(
             "loss": value,
             **parts,
             "psnr": _mean(quality, ~batch["is_flow"]),
-            "grad_norm": optax.global_norm(gradients),
+            "grad_norm": optax.tree.norm(gradients),
         }
         if has_flow:
             metrics["psnr_flow"] = _mean(quality, batch["is_flow"])

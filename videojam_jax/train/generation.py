@@ -62,13 +62,19 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
         compiled=compiled,
         batches=batches,
         rate=_rate(config),
-        from_run=lambda other, abstract: _params_of(config, other, abstract),
-        show=_sample_writer(config, workdir, dataset) if section.sample_every else None,
+        from_run=lambda other, abstract: params_of(config, other, abstract),
+        show=sample_writer(config, workdir, dataset) if section.sample_every else None,
     )
 
 
-def _params_of(config: FrozenConfigDict, other: Path, abstract: TrainState):
-    """Another run's averaged parameters; those of a base are widened for a joint model."""
+def params_of(config: FrozenConfigDict, other: Path, abstract: TrainState):
+    """Another run's averaged parameters; those of a base are widened for a joint model.
+
+    Returns:
+      The parameters, laid out as `abstract` says, their step, and how they were come by.
+    Raises:
+      UserError: the run has no checkpoint, or is of another architecture.
+    """
     base = build.as_base(config)
     saved = read_architecture(other)
     if config.model.motion and not saved.get("model", {}).get("motion", True):
@@ -86,7 +92,7 @@ def _params_of(config: FrozenConfigDict, other: Path, abstract: TrainState):
     return params, step, "averaged parameters"
 
 
-def _sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
+def sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
     """`show(state, step, log)`: sample clips as files and, with a log, in TensorBoard.
 
     To be called by every process of the run; one of them has the log.

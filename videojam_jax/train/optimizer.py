@@ -46,8 +46,12 @@ def learning_rate(options: OptimizerOptions) -> optax.Schedule:
     return rate
 
 
+# What matrices are called in the models that are trained here: flax's layers', and W_in, W_out.
+DECAYING = ("kernel", "w_in", "w_out")
+
+
 def make_optimizer(options: OptimizerOptions) -> optax.GradientTransformation:
-    """Clip by the global norm, then AdamW; vectors (norms, biases) do not decay."""
+    """Clip by the global norm, then AdamW, whose decay is of matrices alone (see `decays`)."""
     return optax.chain(
         optax.clip_by_global_norm(options.clip_norm),
         optax.adamw(
@@ -57,9 +61,23 @@ def make_optimizer(options: OptimizerOptions) -> optax.GradientTransformation:
             eps=options.eps,
             mu_dtype=options.first_moment_dtype,
             weight_decay=options.weight_decay,
-            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+            mask=decays,
         ),
     )
+
+
+def decays(params):
+    """Which parameters decay: those that multiply activations, told by their names.
+
+    Norms, biases, and tables that are looked up or added (of words, positions, modulation) do
+    not. Their number of axes would not tell: blocks that are scanned have one more each.
+    """
+
+    def one(path, _):
+        names = [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
+        return bool(names) and names[-1] in DECAYING
+
+    return jax.tree_util.tree_map_with_path(one, params)
 
 
 def update_ema(ema, params, decay: float, step: jax.Array):

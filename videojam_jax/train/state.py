@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from videojam_jax.parallel.rules import tree_shardings
+from videojam_jax.randomness import key_for
 
 
 @flax.struct.dataclass
@@ -43,7 +44,7 @@ def abstract_params(init: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
 
 
 def _abstract(make: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
-    boxed = jax.eval_shape(lambda: make(jax.random.key(0)))
+    boxed = jax.eval_shape(lambda: make(key_for("parameters", 0)))
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         nn.unbox(boxed),
@@ -61,7 +62,7 @@ def create_state(
     shardings = jax.tree.map(lambda x: x.sharding, abstract)
 
     def make():
-        return _fresh(nn.unbox(init(jax.random.key(seed))), optimizer)
+        return _fresh(nn.unbox(init(key_for("parameters", seed))), optimizer)
 
     return jax.jit(make, out_shardings=shardings)()
 
@@ -69,7 +70,11 @@ def create_state(
 def create_params(init: Callable[[jax.Array], Any], abstract: Any, seed: int) -> Any:
     """Fresh parameters alone, born sharded."""
     shardings = jax.tree.map(lambda x: x.sharding, abstract)
-    return jax.jit(lambda: nn.unbox(init(jax.random.key(seed))), out_shardings=shardings)()
+
+    def make():
+        return nn.unbox(init(key_for("parameters", seed)))
+
+    return jax.jit(make, out_shardings=shardings)()
 
 
 def state_from_params(

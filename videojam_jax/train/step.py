@@ -8,6 +8,7 @@ import optax
 from einops import rearrange
 
 from videojam_jax.diffusion.loss import LossOptions, noised_batch, noised_loss
+from videojam_jax.randomness import key_for
 from videojam_jax.train.optimizer import update_ema
 from videojam_jax.train.state import TrainState
 
@@ -41,7 +42,7 @@ def make_step(
         return noised_loss(lambda *args: apply(params, *args), noised, loss_options)
 
     def step(state: TrainState, batch: dict, null: tuple) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(key_for("training", seed), state.step)
         motion = batch.get("motion")
         noised = noised_batch(
             batch["video"].astype(jnp.float32),
@@ -54,7 +55,7 @@ def make_step(
         )
         (value, parts), gradients = _gradients(loss, state.params, noised, accumulate)
         state = updated(state, gradients, optimizer, ema_decay)
-        return state, {"loss": value, **parts, "grad_norm": optax.global_norm(gradients)}
+        return state, {"loss": value, **parts, "grad_norm": optax.tree.norm(gradients)}
 
     return step
 

@@ -29,6 +29,7 @@ from videojam_jax.evaluate.statistics import difference, mean_interval
 from videojam_jax.evaluate.table import Quantity, Table
 from videojam_jax.parallel import distributed
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
+from videojam_jax.randomness import PURPOSES, key_for
 from videojam_jax.sample.generate import fetched, placed, sampler_batch
 from videojam_jax.train.logging import progress
 
@@ -130,7 +131,8 @@ def _losses_stage(setting: Setting, name: str, seed: int, params_of: Callable) -
     def origin() -> dict[str, Any]:
         row = sampled.Row(name, "", kind)
         return {**sampled.row_origin(setting, row, seed), "held_out": sampled.real_origin(setting),
-                "times": setting.config.experiment.times}  # fmt: skip
+                "times": setting.config.experiment.times,
+                "noise": PURPOSES["permutation"]}  # fmt: skip
 
     def make() -> None:
         losses = _losses(setting, name, params_of(kind, seed), seed)
@@ -152,7 +154,7 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
 
     def losses(params, seed, rows, x1, d1, order, text, text_mask):
         def at(k):
-            key = jax.random.fold_in(jax.random.key(seed), k)
+            key = jax.random.fold_in(key_for("permutation", seed), k)
             x0, d0 = initial_noise(key, rows, shape, config.model.motion)
             return permutation_errors(
                 lambda *args: module.apply({"params": params}, *args),

@@ -18,6 +18,7 @@ from videojam_jax.evaluate.experiments.setting import Setting
 from videojam_jax.evaluate.experiments.stages import Stage, data_stage
 from videojam_jax.evaluate.sample import trained_params
 from videojam_jax.parallel import distributed
+from videojam_jax.randomness import PURPOSES
 from videojam_jax.sample.clips import to_clips
 from videojam_jax.sample.generate import make_generate
 from videojam_jax.train import checkpoint
@@ -118,7 +119,7 @@ def row_config(setting: Setting, row: Row, seed: int) -> FrozenConfigDict:
 
 
 def row_origin(setting: Setting, row: Row, seed: int) -> dict[str, Any]:
-    """All that shapes a row's clips: its run and those it came from, the sampler, the captions."""
+    """All that shapes a row's clips: its run and those it came from, sampler, captions, noise."""
     whole = checkpoint.latest_whole(setting.run_folder(row.kind, seed))
     config = row_config(setting, row, seed)
     return {
@@ -127,6 +128,7 @@ def row_origin(setting: Setting, row: Row, seed: int) -> dict[str, Any]:
         "config": {name: config[name].to_dict() for name in SHAPING},
         "captions": captions(setting),
         "seed": setting.config.sample_seed,
+        "noise": PURPOSES["sampling"],
         "start": row.start,
         "clean": real_origin(setting) if row.start else None,
     }

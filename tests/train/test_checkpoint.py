@@ -1,0 +1,99 @@
+"""Which of a run's two sets of parameters is read, by whom."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_run
+
+from videojam_jax import build, configuration
+from videojam_jax.errors import UserError
+from videojam_jax.evaluate.sample import trained_params
+from videojam_jax.models.joint import widen
+from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.train import checkpoint, generation
+from videojam_jax.train.program import optimizer_of
+from videojam_jax.train.state import TrainState, abstract_state
+
+STEP = 7
+
+
+def config(variant, **keys):
+    tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
+    return configuration.load(f"{tiny_run.CONFIG}:{variant}", tiny | keys)
+
+
+def abstract(config):
+    mesh = make_mesh({"data": 1}, jax.devices()[:1])
+    return abstract_state(build.init(config), optimizer_of(config), mesh)
+
+
+@pytest.fixture(scope="module", params=["base", "videojam"])
+def run(request, tmp_path_factory):
+    """A run's workdir, its kind, its last raw parameters and their average."""
+    rng = np.random.default_rng(0)
+    made = config(request.param)
+
+    def random():
+        return jax.tree.map(
+            lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), abstract(made).params
+        )
+
+    folder = tmp_path_factory.mktemp(request.param)
+    with checkpoint.opened(folder, keep=2) as manager:
+        for step in (STEP - 1, STEP):
+            params, average = random(), random()
+            state = TrainState(jnp.int32(step), params, average, {"count": jnp.int32(step)})
+            checkpoint.save(manager, state, build.architecture(made))
+    return folder, request.param, params, average
+
+
+def assert_same(found, wanted):
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+def test_a_run_s_parameters_or_their_average_are_read_as_asked(run):
+    folder, kind, params, average = run
+    given = abstract(config(kind)).params, build.architecture(config(kind))
+    for ema, wanted in ((False, params), (True, average)):
+        found, step = checkpoint.restore_params(folder, *given, ema=ema)
+        assert step == STEP
+        assert_same(found, wanted)
+
+
+def test_clips_are_sampled_from_what_the_config_says(run):
+    folder, kind, params, average = run
+    for ema, wanted in (("False", params), ("True", average)):
+        found, step = trained_params(config(kind, **{"sample.ema": ema, "mesh.data": "-1"}), folder)
+        assert step == STEP
+        assert_same(found, wanted)
+
+
+def test_what_is_shown_on_the_way_is_of_the_average_or_not_and_of_the_run_s_seed(
+    monkeypatch, tmp_path
+):
+    shown = []
+
+    def make_writer(config):
+        return lambda *given: shown.append(given)
+
+    monkeypatch.setattr(generation, "make_writer", make_writer)
+    state = TrainState(jnp.int32(3), "params", "average", None)
+    for ema in ("True", "False"):
+        made = config("base", **{"sample.ema": ema, "seed": "8", "train.sample_prompts": "('a',)"})
+        generation.sample_writer(made, tmp_path, [])(state, 3, None)
+    out = tmp_path / "samples" / "step_00000003"
+    assert shown == [(out, "average", ["a"], 8, 3), (out, "params", ["a"], 8, 3)]
+
+
+@pytest.mark.parametrize("further", ["base", "videojam"])
+def test_another_run_starts_from_the_average(run, further):
+    folder, kind, _, average = run
+    made = config(further)
+    if (kind, further) == ("videojam", "base"):
+        with pytest.raises(UserError, match="another architecture: model.motion"):
+            generation.params_of(made, folder, abstract(made))
+        return
+    found, step, how = generation.params_of(made, folder, abstract(made))
+    assert step == STEP and "averaged parameters" in how
+    assert_same(found, average if kind == further else widen(average))
