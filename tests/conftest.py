@@ -53,3 +53,25 @@ from hypothesis import settings  # noqa: E402
 # The first example of a property compiles; a deadline would measure the compiler.
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+# Workers take file by file: what takes longest comes first, so that none is left with it alone.
+FIRST = (
+    "parallel/test_meshes_agree",
+    "evaluate/experiments/",
+    "test_kept",
+    "train/test_resume",
+    "test_jobs",
+    "sample/test_generate",
+    "plan/test_plan",
+    "test_frozen",
+    "models/test_tae",
+    "train/",
+    "plan/",
+)
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        return next((i for i, name in enumerate(FIRST) if name in item.nodeid), len(FIRST))
+
+    items.sort(key=place)

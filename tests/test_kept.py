@@ -3,15 +3,12 @@
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 import tarfile
 
 import kept_run
 import numpy as np
 import pytest
 import tiny_run
-import tiny_tae
 
 from videojam_jax import configuration
 from videojam_jax.data import loader
@@ -26,14 +23,6 @@ def kept(tmp_path_factory):
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(root, filter="data")
     return root
-
-
-# Several jobs one after the other, in a process of one device that compiles in a hurry.
-JOBS = """
-import json, sys
-import tiny_run
-print(json.dumps([tiny_run.here(*job) for job in json.loads(sys.argv[1])]))
-"""
 
 
 def words(job, workdir, variant, *more):
@@ -52,15 +41,7 @@ def done(kept):
         words("train", kept / "goes_on", "videojam", f"--config.train.steps={further}"),
         words("train", kept / "starts", "videojam", "--config.train.steps=1"),
     ]
-    ran = subprocess.run(
-        [sys.executable, "-c", JOBS, json.dumps(jobs)],
-        env=tiny_tae.environment() | {"PYTHONPATH": f"{tiny_run.ROOT}:{tiny_run.ROOT / 'tests'}"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert ran.returncode == 0, ran.stderr
-    ended = json.loads(ran.stdout.splitlines()[-1])
+    ended = [tiny_run.here_alone(*job) for job in jobs]
     for status, said in ended:
         assert status == 0, said
     return [said for _, said in ended]
@@ -102,11 +83,11 @@ def test_a_damaged_config_of_it_is_written_anew_by_the_training_that_the_error_n
     path.write_bytes(b"\xff" + path.read_bytes())
     again = words("train", workdir, "base", f"--config.train.steps={kept_run.STEPS}")
     for job in (again, ["sample", "--workdir", workdir, "--prompt", "x"]):
-        status, said = tiny_run.here(*job)
+        status, said = tiny_run.here_alone(*job)
         assert status == 2 and said.endswith(f"{configuration.ANEW}\n"), said
         assert f"videojam: error: {path}: no text at byte 0; " in said
     path.unlink()
-    status, said = tiny_run.here(*again)
+    status, said = tiny_run.here_alone(*again)
     assert status == 0 and f"going on from {workdir}/checkpoints/{kept_run.STEPS}\n" in said, said
     assert configuration.flat(configuration.load_resolved(path)).keys() == before.keys()
 
@@ -116,9 +97,9 @@ def test_a_damaged_checkpoint_of_it_is_named_and_without_it_the_one_before_is_us
     last = workdir / "checkpoints" / str(kept_run.STEPS)
     (last / "rest" / "_METADATA").write_bytes(b"{")
     again = words("train", workdir, "base", f"--config.train.steps={kept_run.STEPS - 1}")
-    status, said = tiny_run.here(*again)
+    status, said = tiny_run.here_alone(*again)
     assert status == 2 and f"error: {last} cannot be read" in said.splitlines()[-1], said
     assert said.endswith(f"delete this folder; that of step {kept_run.STEPS - 1} is used then\n")
     shutil.rmtree(last)
-    status, said = tiny_run.here(*again)
+    status, said = tiny_run.here_alone(*again)
     assert status == 0 and f"going on from {workdir}/checkpoints/1\n" in said, said
