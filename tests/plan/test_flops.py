@@ -1,5 +1,7 @@
 """FLOPs that are counted in a traced program."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -75,6 +77,7 @@ def test_a_gradient_is_two_more_products_and_remat_one_more_again():
     assert count(gradient(jax.checkpoint(layer)), (8, 16), (16, 32)) == 4 * ONE
 
 
+@functools.cache  # a trace of the whole step
 def products_of(config):
     mesh = build.mesh(config, jax.devices()[:1])
     return flops.products(compiled_step(config, mesh), *arguments(config, mesh))
