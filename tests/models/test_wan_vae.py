@@ -177,7 +177,7 @@ def test_a_batch_over_eight_devices_equals_one_device(vae, latent, decoded):
     [
         {},
         SMALL,
-        dict(base=8, decoder_base=6, multipliers=(1, 1, 3), temporal=(False, True), blocks=3),
+        dict(base=8, decoder_base=6, multipliers=(1, 1, 3), temporal=(False, True), blocks=1),
     ],
 )
 def test_the_layout_has_one_row_for_each_array(attributes):
