@@ -14,8 +14,8 @@ SMALL = dict(vocabulary=40, width=16, ffn=24, heads=2, blocks=2, max_length=12)
 
 
 def inputs(n=9, seed=0):
-    tokens = jax.random.randint(jax.random.key(seed), (2, n), 0, 40)
-    return tokens, jnp.ones((2, n), bool)
+    tokens = np.random.default_rng(seed).integers(0, 40, (2, n), dtype=np.int32)
+    return tokens, np.ones((2, n), bool)
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,9 @@ def tower():
     encoder = ClipText(**SMALL)
     rng = np.random.default_rng(0)
     tree = nn.unbox(jax.eval_shape(encoder.init, jax.random.key(0), *inputs()))
-    params = jax.tree.map(lambda x: jnp.asarray(0.3 * rng.normal(size=x.shape), x.dtype), tree)
-    return params, jax.jit(encoder.apply)
+    params = jax.tree.map(lambda x: np.asarray(0.3 * rng.normal(size=x.shape), x.dtype), tree)
+    program = jax.jit(encoder.apply)
+    return params, lambda *given: np.asarray(program(*given))
 
 
 def test_a_token_sees_those_before_it_and_no_later_one(tower):
@@ -33,26 +34,28 @@ def test_a_token_sees_those_before_it_and_no_later_one(tower):
     tokens, mask = inputs()
     y = program(params, tokens, mask)
     assert y.shape == (2, 9, 16) and y.dtype == jnp.float32
-    changed = program(params, tokens.at[:, 5].add(1) % 40, mask)
+    other = tokens.copy()
+    other[:, 5] = (other[:, 5] + 1) % 40
+    changed = program(params, other, mask)
     np.testing.assert_array_equal(changed[:, :5], y[:, :5])
     assert np.abs(changed - y)[:, 5:].max(axis=-1).min() > 1e-4
     # So padding, whatever stands there and however long, changes nothing.
-    longer = jnp.pad(tokens, ((0, 0), (0, 3)), constant_values=39)
-    again = program(params, longer, jnp.pad(mask, ((0, 0), (0, 3))))
+    longer = np.pad(tokens, ((0, 0), (0, 3)), constant_values=39)
+    again = program(params, longer, np.pad(mask, ((0, 0), (0, 3))))
     np.testing.assert_allclose(again[:, :9], y, atol=1e-5)
 
 
 def test_the_same_token_differs_by_its_position(tower):
     params, program = tower
     tokens, mask = inputs()
-    y = program(params, jnp.full_like(tokens, 7), mask)
+    y = program(params, np.full_like(tokens, 7), mask)
     assert np.abs(y[0, 1] - y[0, 0]).max() > 1e-2
 
 
 def test_each_position_is_normalised(tower):
     params, program = tower
-    norm = {"scale": jnp.ones(16), "bias": jnp.zeros(16)}
-    y = np.asarray(program({"params": params["params"] | {"norm": norm}}, *inputs()))
+    norm = {"scale": np.ones(16, np.float32), "bias": np.zeros(16, np.float32)}
+    y = program({"params": params["params"] | {"norm": norm}}, *inputs())
     np.testing.assert_allclose(y.mean(-1), 0, atol=1e-5)
     np.testing.assert_allclose(y.std(-1), 1, atol=1e-3)
 
@@ -60,22 +63,22 @@ def test_each_position_is_normalised(tower):
 def test_bfloat16_is_near_float32(tower):
     params, program = tower
     wanted = program(params, *inputs())
-    y = jax.jit(ClipText(**SMALL, dtype=jnp.bfloat16).apply)(params, *inputs())
+    y = np.asarray(jax.jit(ClipText(**SMALL, dtype=jnp.bfloat16).apply)(params, *inputs()))
     assert y.dtype == jnp.bfloat16
-    error = jnp.abs(y.astype(jnp.float32) - wanted).max() / jnp.abs(wanted).max()
-    assert float(error) < 0.02
+    error = np.abs(y.astype(np.float32) - wanted).max() / np.abs(wanted).max()
+    assert error < 0.02
 
 
 def test_quick_gelu_is_its_formula():
-    x = jnp.array([-2.0, 0.0, 0.5, 3.0])
-    np.testing.assert_allclose(quick_gelu(x), x / (1 + np.exp(-1.702 * x)), rtol=1e-6)
+    x = np.array([-2.0, 0.0, 0.5, 3.0], np.float32)
+    np.testing.assert_allclose(jax.jit(quick_gelu)(x), x / (1 + np.exp(-1.702 * x)), rtol=1e-6)
 
 
 def test_longer_texts_than_positions_and_unknown_activations_are_errors():
     with pytest.raises(UserError, match="12 positions.*13 tokens"):
-        ClipText(**SMALL).init(jax.random.key(0), *inputs(13))
+        jax.eval_shape(ClipText(**SMALL).init, jax.random.key(0), *inputs(13))
     with pytest.raises(UserError, match="quick_gelu"):
-        ClipText(**SMALL, activation="tanh").init(jax.random.key(0), *inputs())
+        jax.eval_shape(ClipText(**SMALL, activation="tanh").init, jax.random.key(0), *inputs())
 
 
 def test_each_array_of_the_model_has_a_row_in_its_layout():

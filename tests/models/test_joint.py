@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,28 +29,35 @@ def inputs(seed: int):
     t = rng.uniform(size=SHAPE[0]).astype(np.float32)
     text = rng.integers(1, 200, size=(SHAPE[0], 6)).astype(np.int32)
     mask = np.arange(6) < np.array([[6], [3]])
-    return tuple(map(jnp.asarray, (x, t, text, mask)))
+    return x, t, text, mask
 
 
-def random_params(motion: bool, dtype=jnp.float32):
-    """Parameters none of which is zero, as after training."""
+@functools.cache
+def abstract(motion: bool):
     x, t, text, mask = inputs(0)
     d = x if motion else None
-    params = nn.unbox(small(motion, dtype).init(jax.random.key(0), x, d, t, text, mask)["params"])
-    leaves, tree = jax.tree.flatten(params)
+    return nn.unbox(jax.eval_shape(small(motion).init, jax.random.key(0), x, d, t, text, mask))["params"]
+
+
+def random_params(motion: bool):
+    """Parameters none of which is zero, as after training; of NumPy, which compiles nothing."""
     rng = np.random.default_rng(1)
-    noisy = [leaf + 0.2 * rng.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
-    return jax.tree.unflatten(tree, noisy)
+
+    def draw(x):
+        rows = np.prod(x.shape[-2:-1], dtype=int)  # of a vector: 1
+        return np.asarray((x.ndim < 2) + 0.8 * rng.normal(size=x.shape) / rows**0.5, x.dtype)
+
+    return jax.tree.map(draw, abstract(motion))
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def pair(request):
     """A base, its widened model, and both as compiled functions."""
     dtype = jnp.dtype(request.param)
-    base, joint, params = small(False, dtype), small(True, dtype), random_params(False, dtype)
+    base, joint, params = small(False, dtype), small(True, dtype), random_params(False)
     run_base = jax.jit(lambda p, x, t, y, m: base.apply({"params": p}, x, None, t, y, m)[0])
     run_joint = jax.jit(lambda p, x, d, t, y, m: joint.apply({"params": p}, x, d, t, y, m))
-    return params, widen(params), run_base, run_joint
+    return params, jax.jit(widen)(params), run_base, run_joint
 
 
 @settings(max_examples=15)
@@ -56,7 +65,7 @@ def pair(request):
 def test_widened_model_equals_base_to_the_bit_for_any_motion(pair, seed, scale):
     params, wide, run_base, run_joint = pair
     x, t, text, mask = inputs(seed)
-    d = jnp.asarray(np.random.default_rng(seed + 1).normal(size=SHAPE), jnp.float32) * scale
+    d = (np.random.default_rng(seed + 1).normal(size=SHAPE) * scale).astype(np.float32)
     u_x, u_d = run_joint(wide, x, d, t, text, mask)
     base = run_base(params, x, t, text, mask)
     assert np.abs(base).max() > 0.1
@@ -65,9 +74,9 @@ def test_widened_model_equals_base_to_the_bit_for_any_motion(pair, seed, scale):
 
 
 def test_widening_adds_two_halves_and_a_bias():
-    base, joint = random_params(False), random_params(True)
-    wide = widen(base)
-    assert jax.tree.map(jnp.shape, wide) == jax.tree.map(jnp.shape, joint)
+    base = random_params(False)
+    wide = jax.jit(widen)(base)
+    assert jax.tree.map(jnp.shape, wide) == jax.tree.map(jnp.shape, abstract(True))
     features = SHAPE[-1] * 4
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
     assert count(wide) - count(base) == 2 * features * WIDTH + features
@@ -76,15 +85,15 @@ def test_widening_adds_two_halves_and_a_bias():
 
 
 def test_motion_rows_learn_from_the_first_step():
-    wide = widen(random_params(False))
+    wide = jax.jit(widen)(random_params(False))
     joint = small(True)
     x, t, text, mask = inputs(3)
 
-    def loss(params):
-        u_x, u_d = joint.apply({"params": params}, x, x[::-1], t, text, mask)
+    def loss(params, *inputs):
+        u_x, u_d = joint.apply({"params": params}, *inputs)
         return (u_x**2).mean() + ((u_d - 1) ** 2).mean()
 
-    gradient = jax.grad(loss)(wide)
+    gradient = jax.jit(jax.grad(loss))(wide, x, x[::-1], t, text, mask)
     features = SHAPE[-1] * 4
     assert np.abs(gradient["w_in"][features:]).max() > 1e-4
     assert np.abs(gradient["w_out"][:, features:]).max() > 1e-4
@@ -126,9 +135,9 @@ def test_the_last_product_of_a_bfloat16_model_is_not_rounded_to_bfloat16():
 def test_motion_without_a_place_for_it_is_an_error():
     x, t, text, mask = inputs(0)
     with pytest.raises(ValueError, match="joint model"):
-        small(False).init(jax.random.key(0), x, x, t, text, mask)
+        jax.eval_shape(small(False).init, jax.random.key(0), x, x, t, text, mask)
     with pytest.raises(ValueError, match="joint model"):
-        small(True).init(jax.random.key(0), x, None, t, text, mask)
+        jax.eval_shape(small(True).init, jax.random.key(0), x, None, t, text, mask)
 
 
 @settings(max_examples=8)  # every shape is compiled anew
@@ -140,15 +149,21 @@ def test_motion_without_a_place_for_it_is_an_error():
 def test_unpatchify_undoes_patchify(patch, grid, seed):
     shape = (2, *(n * p for n, p in zip(grid, patch, strict=True)), 3)
     latent = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    tokens = patchify(jnp.asarray(latent), patch)
+
+    @jax.jit
+    def there_and_back(latent):
+        tokens = patchify(latent, patch)
+        return tokens, unpatchify(tokens, patch, shape)
+
+    tokens, back = there_and_back(latent)
     assert tokens.shape == (2, np.prod(grid), 3 * np.prod(patch))
-    np.testing.assert_array_equal(unpatchify(tokens, patch, shape), latent)
+    np.testing.assert_array_equal(back, latent)
 
 
 def test_a_token_holds_the_patch_at_its_position():
     shape, patch = (1, 4, 6, 4, 3), (2, 3, 2)
     latent = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    tokens = np.asarray(patchify(jnp.asarray(latent), patch))
+    tokens = np.asarray(jax.jit(patchify, static_argnums=1)(latent, patch))
     for token, (i, j, k) in zip(tokens[0], token_positions(shape, patch), strict=True):
         block = latent[0, 2 * i : 2 * i + 2, 3 * j : 3 * j + 3, 2 * k : 2 * k + 2]
         np.testing.assert_array_equal(token, block.ravel())
@@ -156,4 +171,4 @@ def test_a_token_holds_the_patch_at_its_position():
 
 def test_a_latent_that_does_not_divide_is_named():
     with pytest.raises(UserError, match=r"3 x 4 x 4 .* \(2, 2, 2\)"):
-        patchify(jnp.zeros((1, 3, 4, 4, 1)), (2, 2, 2))
+        jax.eval_shape(lambda x: patchify(x, (2, 2, 2)), np.zeros((1, 3, 4, 4, 1)))

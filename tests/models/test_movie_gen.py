@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,8 +9,8 @@ import pytest
 from videojam_jax.models.trunks.movie_gen import REMAT_POLICIES, MovieGenTrunk
 
 B, N, M, WIDTH, BLOCKS, FFN, HEADS = 2, 8, 5, 16, 3, 40, 4
-POSITIONS = jnp.indices((2, 2, 2), dtype=jnp.int32).reshape(3, -1).T
-MASK = jnp.array([[True] * 5, [True] * 2 + [False] * 3])
+POSITIONS = np.indices((2, 2, 2), dtype=np.int32).reshape(3, -1).T
+MASK = np.array([[True] * 5, [True] * 2 + [False] * 3])
 
 
 def trunk(**changes) -> MovieGenTrunk:
@@ -18,15 +20,37 @@ def trunk(**changes) -> MovieGenTrunk:
 @pytest.fixture(scope="module")
 def case():
     rng = np.random.default_rng(0)
-    tokens = jnp.asarray(rng.normal(size=(B, N, WIDTH)), jnp.float32)
-    text = jnp.asarray(rng.normal(size=(B, M, WIDTH)), jnp.float32)
-    t = jnp.array([0.1, 0.8])
-    params = nn.unbox(
-        trunk().init(jax.random.key(0), tokens, POSITIONS, t, text, MASK)["params"]
-    )
-    leaves, tree = jax.tree.flatten(params)
-    noisy = [leaf + 0.1 * rng.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
-    return jax.tree.unflatten(tree, noisy), tokens, t, text
+    tokens = rng.normal(size=(B, N, WIDTH)).astype(np.float32)
+    text = rng.normal(size=(B, M, WIDTH)).astype(np.float32)
+    t = np.array([0.1, 0.8], np.float32)
+    shapes = jax.eval_shape(trunk().init, jax.random.key(0), tokens, POSITIONS, t, text, MASK)
+
+    def draw(path, x):
+        """Random, so that nothing is 0 or 1 as it starts; of NumPy, which compiles nothing."""
+        noise = rng.normal(size=x.shape)
+        middle, spread = float(path[-1].key == "scale"), 0.1
+        if path[-1].key == "kernel":
+            spread = x.shape[-2] ** -0.5
+        return np.asarray(middle + spread * noise, x.dtype)
+
+    return jax.tree.map_with_path(draw, nn.unbox(shapes)["params"]), tokens, t, text
+
+
+@functools.cache
+def forward(dtype=jnp.float32):
+    """The compiled trunk: the tokens, and those after each block."""
+    apply = functools.partial(trunk(dtype=dtype).apply, mutable=["intermediates"])
+    run = jax.jit(lambda params, *given: apply({"params": params}, *given))
+    return lambda p, x, t, text: jax.device_get(run(p, x, POSITIONS, t, text, MASK))
+
+
+@functools.cache
+def gradient(remat):
+    def loss(params, *given):
+        return (trunk(remat=remat).apply({"params": params}, *given) ** 2).mean()
+
+    run = jax.jit(jax.grad(loss))
+    return lambda p, x, t, text: run(p, x, POSITIONS, t, text, MASK)
 
 
 def reference(params, tokens, t, text, mask):
@@ -79,49 +103,35 @@ def reference(params, tokens, t, text, mask):
 
 def test_trunk_equals_its_equations_in_numpy(case):
     params, tokens, t, text = case
-    got = trunk().apply({"params": params}, tokens, POSITIONS, t, text, MASK)
-    want = reference(params, *map(np.asarray, (tokens, t, text, MASK)))
+    got, _ = forward()(*case)
+    want = reference(params, tokens, t, text, MASK)
     assert np.abs(want).max() > 0.5
     np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-4)
 
 
 def test_padding_of_the_text_changes_nothing(case):
     params, tokens, t, text = case
-    other = jnp.where(MASK[..., None], text, 99.0)
-    run = jax.jit(lambda y: trunk().apply({"params": params}, tokens, POSITIONS, t, y, MASK))
-    np.testing.assert_array_equal(run(text), run(other))
+    other = np.where(MASK[..., None], text, np.float32(99))
+    np.testing.assert_array_equal(forward()(*case)[0], forward()(params, tokens, t, other)[0])
 
 
 @pytest.mark.parametrize("remat", sorted(set(REMAT_POLICIES) - {"none"}))
 def test_recomputing_changes_no_gradient(case, remat):
-    params, tokens, t, text = case
-
-    def gradient(name):
-        def loss(p):
-            return (trunk(remat=name).apply({"params": p}, tokens, POSITIONS, t, text, MASK) ** 2).mean()
-
-        return jax.jit(jax.grad(loss))(params)
-
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-        gradient(remat),
-        gradient("none"),
+        gradient(remat)(*case),
+        gradient("none")(*case),
     )
 
 
 def test_tokens_after_each_block_can_be_read(case):
-    params, tokens, t, text = case
-    _, seen = trunk().apply(
-        {"params": params}, tokens, POSITIONS, t, text, MASK, mutable=["intermediates"]
-    )
+    _, seen = forward()(*case)
     (blocks,) = seen["intermediates"]["blocks"]["tokens"]
     assert blocks.shape == (BLOCKS, B, N, WIDTH)
 
 
 def test_bfloat16_stays_near_float32(case):
-    params, tokens, t, text = case
-    exact = trunk().apply({"params": params}, tokens, POSITIONS, t, text, MASK)
-    rough = trunk(dtype=jnp.bfloat16).apply({"params": params}, tokens, POSITIONS, t, text, MASK)
+    exact, rough = forward()(*case)[0], forward(jnp.bfloat16)(*case)[0]
     assert np.abs(exact - rough.astype(np.float32)).max() < 0.05 * np.abs(exact).max()
 
 

@@ -1,5 +1,7 @@
 """Captions to embeddings through a tokenizer and a model that is not trained."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,10 +21,11 @@ CLIP = ClipText(384, 8, 16, 2, 1, max_length=20)
 CAPTIONS = ["a ball falls", "", "a ball rolls down a long hill, é", "x", "falls"]
 
 
+@functools.cache
 def parameters(module):
     """Random, of NumPy: to compile an initialisation costs more than all that is tested."""
     rng = np.random.default_rng(0)
-    tokens = jnp.ones((1, 2), jnp.int32)
+    tokens = np.ones((1, 2), np.int32)
     tree = nn.unbox(jax.eval_shape(module.init, jax.random.key(0), tokens, tokens > 0))
     return jax.tree.map(lambda x: jnp.asarray(0.5 * rng.normal(size=x.shape), x.dtype), tree)
 
@@ -57,8 +60,8 @@ def test_each_caption_has_its_true_length(byt5):
 
 def test_an_embedding_is_the_model_s_own(byt5):
     (found,) = byt5.encode(["a ball"])
-    tokens = jnp.array(ByteTokens().encode(["a ball"], 24))
-    (wanted,) = jax.jit(T5.apply)(byt5.params, tokens, jnp.ones_like(tokens, bool))
+    tokens = np.array(ByteTokens().encode(["a ball"], 24))
+    (wanted,) = jax.jit(T5.apply)(byt5.params, tokens, np.ones_like(tokens, bool))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
@@ -78,7 +81,7 @@ def test_few_programs_are_compiled():
         traced.append(tokens.shape)
         return tokens[..., None].astype(jnp.float32) * params
 
-    counting = encoder(T5, max_length=40, apply=apply, params=jax.device_put(jnp.ones(3)))
+    counting = encoder(T5, max_length=40, apply=apply, params=jax.device_put(np.ones(3, np.float32)))
     counting.encode(["a" * n for n in range(60)])
     assert sorted(traced) == [(2, 16), (2, 32), (2, 40)]
 
@@ -132,7 +135,7 @@ def test_each_encoder_is_given_what_it_reads(byt5):
 
 def test_an_encoder_that_is_spread_over_devices_gives_the_same(byt5):
     mesh = make_mesh({"data": 1, "fsdp": 4, "tensor": 2})
-    tokens = jnp.ones((1, 2), jnp.int32)
+    tokens = np.ones((1, 2), np.int32)
     boxed = jax.eval_shape(T5.init, jax.random.key(0), tokens, tokens > 0)
     spread = jax.device_put(byt5.params, tree_shardings(mesh, boxed))
     on_mesh = encoder(T5, apply=partitioned(mesh, T5.apply), params=spread, rows=4)

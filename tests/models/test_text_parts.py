@@ -15,16 +15,23 @@ LENGTHS = tuple(tokens for tokens, _ in PARTS)
 LATENT = (2, 2, 4, 4, 3)
 
 
+TIME = np.full((2,), 0.5, np.float32)
+X = np.random.default_rng(2).normal(size=LATENT).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def model():
+    """Parameters none of which is zero (as `W_out` is at first), and the program."""
     trunk = MovieGenTrunk(blocks=1, width=16, ffn=32, heads=2, positions=(2, 2, 2))
     module = VideoModel(trunk, 3, motion=False, text_parts=PARTS)
-    text, mask = map(jnp.asarray, pad_text([texts(0), texts(1)], LENGTHS))
-    inputs = jnp.zeros(LATENT), None, jnp.full((2,), 0.5), text, mask
-    params = nn.unbox(module.init(jax.random.key(0), *inputs)["params"])
-    # W_out starts at zero, and the velocity with it.
-    params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(1), x.shape), params)
-    return params, jax.jit(lambda params, *args: module.apply({"params": params}, *args)[0])
+    text, mask = pad_text([texts(0), texts(1)], LENGTHS)
+    shapes = nn.unbox(jax.eval_shape(module.init, jax.random.key(0), X, None, TIME, text, mask))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: np.asarray((x.ndim < 2) + 0.3 * rng.normal(size=x.shape), x.dtype), shapes
+    )
+    apply = jax.jit(lambda *given: module.apply(*given)[0])
+    return params, lambda text, mask: np.asarray(apply(params, X, None, TIME, text, mask))
 
 
 def texts(seed, lengths=(4, 2)):
@@ -37,14 +44,12 @@ def texts(seed, lengths=(4, 2)):
 
 
 def velocity(model, *rows):
-    params, apply = model
-    text, mask = pad_text(rows, LENGTHS)
-    x = jax.random.normal(jax.random.key(2), LATENT)
-    return np.asarray(apply(params, x, None, jnp.full((2,), 0.5), jnp.asarray(text), mask))
+    _, apply = model
+    return apply(*pad_text(rows, LENGTHS))
 
 
 def test_every_encoder_has_a_linear_and_a_norm_of_its_own(model):
-    params, _ = model
+    params = model[0]["params"]
     assert params["text_in_0"]["kernel"].shape == (12, 16)
     assert params["text_in_1"]["kernel"].shape == (8, 16)
     assert {"text_norm_0", "text_norm_1"} <= set(params) and "text_in" not in params
@@ -60,16 +65,14 @@ def test_the_velocity_depends_on_the_text_of_each_encoder(model, part):
 
 
 def test_what_pads_a_part_is_not_seen(model):
-    params, apply = model
+    _, apply = model
     text, mask = pad_text([texts(0), texts(1)], LENGTHS)
-    x = jax.random.normal(jax.random.key(2), LATENT)
-    time = jnp.full((2,), 0.5)
-    clean = apply(params, x, None, time, jnp.asarray(text), mask)
+    clean = apply(text, mask)
     noise = np.random.default_rng(0).normal(size=text.shape).astype(np.float32)
     # Beside the narrower encoder's features, and where no token is.
     text = np.where(mask[..., None], text, noise)
     text[:, LENGTHS[0] :, PARTS[1][1] :] = noise[:, LENGTHS[0] :, PARTS[1][1] :]
-    np.testing.assert_allclose(apply(params, x, None, time, jnp.asarray(text), mask), clean, atol=1e-5)
+    np.testing.assert_allclose(apply(text, mask), clean, atol=1e-5)
 
 
 def test_texts_of_all_lengths_end_with_their_padding(model):
@@ -81,18 +84,27 @@ def test_texts_of_all_lengths_end_with_their_padding(model):
 
 
 def test_the_padding_stands_at_the_end_of_what_the_trunk_gets():
-    seen = {}
+    class Noted(nn.Module):
+        """A trunk that answers with the mask that it is given."""
 
-    class Noted(MovieGenTrunk):
+        width: int = 16
+
+        @nn.compact
         def __call__(self, tokens, positions, t, text, text_mask):
-            seen["mask"] = text_mask
-            return super().__call__(tokens, positions, t, text, text_mask)
+            self.sow("intermediates", "mask", text_mask)
+            return tokens
 
-    trunk = Noted(blocks=1, width=16, ffn=32, heads=2, positions=(2, 2, 2))
-    module = VideoModel(trunk, 3, motion=False, text_parts=PARTS)
+    module = VideoModel(Noted(), 3, motion=False, text_parts=PARTS)
     text, mask = pad_text([texts(0, (2, 1)), texts(1, (6, 2))], LENGTHS)
-    inputs = jnp.zeros(LATENT), None, jnp.zeros((2,)), jnp.asarray(text), jnp.asarray(mask)
-    module.init(jax.random.key(0), *inputs)
-    lengths = np.asarray(seen["mask"].sum(1))
+
+    @jax.jit
+    def noted(text, mask):
+        _, state = module.init_with_output(
+            jax.random.key(0), jnp.zeros(LATENT), None, jnp.zeros(2), text, mask, mutable=True
+        )
+        return state["intermediates"]["trunk"]["mask"][0]
+
+    seen = np.asarray(noted(text, mask))
+    lengths = seen.sum(1)
     np.testing.assert_array_equal(lengths, [3, 8])
-    np.testing.assert_array_equal(seen["mask"], np.arange(9) < lengths[:, None])
+    np.testing.assert_array_equal(seen, np.arange(9) < lengths[:, None])

@@ -16,22 +16,28 @@ from videojam_jax.models.autoencoders.tiling import (
 STEP = 4  # frames a latent frame, here
 
 
+# Encoders and decoders are of JAX in a program and of NumPy where they say what is wanted of it.
+
+
+def concatenate(*parts):
+    return (np if isinstance(parts[0], np.ndarray) else jnp).concatenate(parts, axis=1)
+
+
 def mean_of_blocks(video):
     """An encoder that looks at each latent frame's own frames alone."""
     missing = -video.shape[1] % STEP
-    video = jnp.concatenate([video, jnp.repeat(video[:, -1:], missing, axis=1)], axis=1)
+    video = concatenate(video, video[:, -1:].repeat(missing, axis=1))
     return video.reshape(video.shape[0], -1, STEP, *video.shape[2:]).mean(axis=2)
 
 
 def repeated(latent):
     """A decoder that looks at each latent frame alone; rows and columns are doubled."""
-    video = jnp.repeat(latent, STEP, axis=1) ** 2
+    video = latent.repeat(STEP, axis=1) ** 2
     return video.repeat(2, axis=2).repeat(2, axis=3)
 
 
 def clip(frames, seed=0):
-    video = np.random.default_rng(seed).normal(size=(2, frames, 2, 2, 3))
-    return jnp.asarray(video, jnp.float32)
+    return np.random.default_rng(seed).normal(size=(2, frames, 2, 2, 3)).astype(np.float32)
 
 
 tiles = st.integers(1, 6).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n - 1)))
@@ -88,7 +94,7 @@ def test_an_encoder_of_single_latents_gives_the_same_in_tiles(frames, tile, over
 
 def smoothed(video):
     """An encoder that sees two frames beyond its latent's on either side."""
-    padded = jnp.concatenate([video[:, :1]] * 2 + [video] + [video[:, -1:]] * 2, axis=1)
+    padded = concatenate(*[video[:, :1]] * 2, video, *[video[:, -1:]] * 2)
     return mean_of_blocks(sum(padded[:, i : i + video.shape[1]] for i in range(5)) / 5)
 
 
@@ -107,7 +113,7 @@ def test_a_clip_of_one_tile_is_taken_whole():
         calls.append(video.shape[1])
         return mean_of_blocks(video)
 
-    encode_tiled(encode, clip(7), STEP, 8)
+    jax.eval_shape(lambda x: encode_tiled(encode, x, STEP, 8), clip(7))
     assert calls == [7]
 
 
@@ -126,4 +132,4 @@ def test_the_program_does_not_grow_with_the_clip():
 )
 def test_tiles_that_do_not_fit_are_named(tile, overlap, message):
     with pytest.raises(UserError, match=message):
-        decode_tiled(repeated, jnp.zeros((1, 9, 2, 2, 3)), STEP, tile, overlap)
+        jax.eval_shape(lambda x: decode_tiled(repeated, x, STEP, tile, overlap), clip(9))

@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -34,9 +36,10 @@ decode = jax.jit(WanVae.decode)
 
 def video(frames=FRAMES, batch=8, seed=0):
     shape = (batch, frames, SIDE, SIDE, 3)
-    return jax.random.uniform(jax.random.key(seed), shape, minval=-1, maxval=1)
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
 
 
+@functools.cache
 def abstract(module):
     given = jax.ShapeDtypeStruct((1, 5, 16, 16, 3), jnp.float32)
     return nn.unbox(jax.eval_shape(module.init, jax.random.key(0), given)["params"])
@@ -50,19 +53,19 @@ def vae():
     def weight(path, struct):
         mean = 1 if path[-1].key == "gamma" else 0
         std = np.prod(struct.shape[:-1]) ** -0.5 if path[-1].key == "kernel" else 0.2
-        return jnp.asarray(rng.normal(mean, std, struct.shape), jnp.float32)
+        return np.asarray(rng.normal(mean, std, struct.shape), np.float32)
 
     return WanVae(module, jax.tree.map_with_path(weight, abstract(module)))
 
 
 @pytest.fixture(scope="module")
 def latent(vae):
-    return encode(vae, video())
+    return np.asarray(encode(vae, video()))
 
 
 @pytest.fixture(scope="module")
 def decoded(vae, latent):
-    return decode(vae, latent)
+    return np.asarray(decode(vae, latent))
 
 
 def changed(vae, **attributes):
@@ -100,7 +103,7 @@ def test_a_clip_that_does_not_fit_is_told_the_nearest_that_does(shape, message):
 
 def test_encode_refuses_what_latent_shape_refuses(vae):
     with pytest.raises(UserError, match="20 frames"):
-        vae.encode(jnp.zeros((1, 20, SIDE, SIDE, 3)))
+        jax.eval_shape(encode, vae, video(20))
 
 
 def test_shapes_there_and_back_are_those_of_latent_shape(vae, latent, decoded):
@@ -111,53 +114,49 @@ def test_shapes_there_and_back_are_those_of_latent_shape(vae, latent, decoded):
     assert np.std(latent, axis=(1, 2, 3)).min() > 1e-2 < np.std(decoded, axis=(1, 2, 3)).min()
 
 
-def test_the_chunk_s_length_changes_nothing(vae, latent, decoded):
-    longer = changed(vae, chunk=3)  # the last chunk is not full
-    assert_near(encode(longer, video()), latent)
-    assert_near(decode(longer, latent), decoded)
-
-
-def test_one_by_one_changes_nothing(vae, latent):
-    assert_near(encode(changed(vae, one_by_one=True), video()), latent)
+def test_the_chunk_s_length_changes_nothing_and_nor_does_one_by_one(vae, latent, decoded):
+    other = changed(vae, chunk=3, one_by_one=True)  # the last chunk is not full
+    assert_near(encode(other, video()), latent)
+    assert_near(decode(other, latent), decoded)
 
 
 @pytest.mark.parametrize("first_changed", [1, 2, 5])
 def test_later_frames_do_not_change_earlier_ones(vae, latent, decoded, first_changed):
-    after = jnp.arange(FRAMES) > 4 * (first_changed - 1)
-    other = jnp.where(after[:, None, None, None], video(seed=1), video())
+    after = np.arange(FRAMES) > 4 * (first_changed - 1)
+    other = np.where(after[:, None, None, None], video(seed=1), video())
     differs = np.asarray(encode(vae, other) != latent).any((0, 2, 3, 4))
     np.testing.assert_array_equal(differs, np.arange(6) >= first_changed)
 
-    after = jnp.arange(6) >= first_changed
-    other = jnp.where(after[:, None, None, None], latent + 1, latent)
+    after = np.arange(6) >= first_changed
+    other = np.where(after[:, None, None, None], latent + 1, latent)
     differs = np.asarray(decode(vae, other) != decoded).any((0, 2, 3, 4))
     np.testing.assert_array_equal(differs, np.arange(FRAMES) > 4 * (first_changed - 1))
 
 
 def test_a_longer_clip_makes_no_longer_program(vae):
-    def equations(function, shape):
-        text = str(jax.make_jaxpr(function)(vae, jnp.zeros(shape)))
-        return text.count(" = ")
+    def equations(function, *shape):
+        given = jax.ShapeDtypeStruct((8, *shape), jnp.float32)
+        return str(function.trace(vae, given).jaxpr).count(" = ")
 
-    short, long = ((1, frames, SIDE, SIDE, 3) for frames in (17, 81))
-    assert equations(WanVae.encode, short) == equations(WanVae.encode, long) > 100
-    short, long = ((1, frames, 2, 2, 3) for frames in (5, 21))
-    assert equations(WanVae.decode, short) == equations(WanVae.decode, long) > 100
+    of_pixels, of_latents = (SIDE, SIDE, 3), (2, 2, 3)
+    assert equations(encode, 21, *of_pixels) == equations(encode, 81, *of_pixels) > 100
+    assert equations(decode, 6, *of_latents) == equations(decode, 21, *of_latents) > 100
 
 
 def test_bfloat16_is_near_float32(vae, latent, decoded):
     half = changed(vae, module=vae.module.clone(dtype=jnp.bfloat16))
     for got, wanted in ((encode(half, video()), latent), (decode(half, latent), decoded)):
-        assert got.dtype == jnp.float32
+        got = np.asarray(got)
+        assert got.dtype == np.float32
         error = np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
         assert 1e-4 < error < 0.05, error
 
 
 def test_nothing_is_copied_between_host_and_device(vae, latent):
-    given = video()
+    given = jax.device_put((vae, video(), latent))
     with jax.transfer_guard("disallow"):
-        encode(vae, given)
-        decode(vae, latent)
+        encode(given[0], given[1])
+        decode(given[0], given[2])
 
 
 def test_a_batch_over_eight_devices_equals_one_device(vae, latent, decoded):
@@ -178,7 +177,7 @@ def test_a_batch_over_eight_devices_equals_one_device(vae, latent, decoded):
     [
         {},
         SMALL,
-        dict(base=8, decoder_base=6, multipliers=(1, 1, 3), temporal=(False, True), blocks=3),
+        dict(base=8, decoder_base=6, multipliers=(1, 1, 3), temporal=(False, True), blocks=1),
     ],
 )
 def test_the_layout_has_one_row_for_each_array(attributes):
