@@ -1,5 +1,7 @@
 """Which of a run's two sets of parameters is read, by whom."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,11 +20,13 @@ from videojam_jax.train.state import TrainState, abstract_state
 STEP = 7
 
 
+@functools.cache
 def config(variant, **keys):
     tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
     return configuration.load(f"{tiny_run.CONFIG}:{variant}", tiny | keys)
 
 
+@functools.cache  # a trace of the model
 def abstract(config):
     mesh = make_mesh({"data": 1}, jax.devices()[:1])
     return abstract_state(build.init(config), optimizer_of(config), mesh)

@@ -78,9 +78,11 @@ def test_a_step_moves_everything_that_can_move_and_counts(config, step, fresh):
         np.testing.assert_allclose(one, 0.1 * start + 0.9 * moved, rtol=1e-5, atol=1e-7)
 
 
-def test_the_first_loss_of_a_model_that_answers_zero_is_the_mean_square_of_its_target(config, step):
+def test_the_first_loss_of_a_model_that_answers_zero_is_the_mean_square_of_its_target(
+    config, step, fresh
+):
     data, null = batch(config), jnp.zeros(config.text.max_length, jnp.int32)
-    _, metrics = step(fresh(config), data)
+    _, metrics = step(fresh(), data)
     noised = noised_batch(
         *(data[name].astype(jnp.float32) for name in ("video", "motion")),
         data["text"], data["text_mask"], null, null == 0,
