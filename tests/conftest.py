@@ -48,6 +48,30 @@ install_import_hook(
     [f"videojam_jax.{package}" for package in CHECKED], f"beartype.beartype(conf={CONF})"
 )
 
+import flax.core  # noqa: E402
+import numpy as np  # noqa: E402
+
+# Whenever a module is applied, flax traces each parameter's initialiser once more to see whether
+# the shape is still right: nearly half of the time that tracing takes. Initialisers are given
+# the shape, so it is seen without.
+_param = flax.core.Scope.param
+
+
+def _param_of_its_shape(self, name, init_fn, *init_args, unbox=True, **init_kwargs):
+    if not init_args or not self.has_variable("params", name):
+        return _param(self, name, init_fn, *init_args, unbox=unbox, **init_kwargs)
+    self.reserve(name, "params")
+    value = self.get_variable("params", name)
+    plain = flax.core.meta.unbox(value)
+    if np.shape(plain) != tuple(init_args[0]):
+        raise flax.errors.ScopeParamShapeError(
+            name, self.path_text, np.shape(plain), init_args[0]
+        )
+    return plain if unbox else value
+
+
+flax.core.Scope.param = _param_of_its_shape
+
 from hypothesis import settings  # noqa: E402
 
 # The first example of a property compiles; a deadline would measure the compiler.

@@ -35,8 +35,8 @@ def inputs(seed: int):
 @functools.cache
 def abstract(motion: bool):
     x, t, text, mask = inputs(0)
-    d = x if motion else None
-    return nn.unbox(jax.eval_shape(small(motion).init, jax.random.key(0), x, d, t, text, mask))["params"]
+    given = x, x if motion else None, t, text, mask
+    return nn.unbox(jax.eval_shape(small(motion).init, jax.random.key(0), *given))["params"]
 
 
 def random_params(motion: bool):

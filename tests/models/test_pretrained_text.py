@@ -81,7 +81,8 @@ def test_few_programs_are_compiled():
         traced.append(tokens.shape)
         return tokens[..., None].astype(jnp.float32) * params
 
-    counting = encoder(T5, max_length=40, apply=apply, params=jax.device_put(np.ones(3, np.float32)))
+    params = jax.device_put(np.ones(3, np.float32))
+    counting = encoder(T5, max_length=40, apply=apply, params=params)
     counting.encode(["a" * n for n in range(60)])
     assert sorted(traced) == [(2, 16), (2, 32), (2, 40)]
 

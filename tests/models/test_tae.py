@@ -16,8 +16,6 @@ from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
 
 SMALL = TaeNet(channels=4, width=8, multipliers=(1, 2), blocks=0, compression=(2, 2, 2))
-
-
 BARE = dataclasses.replace(SMALL, attention=False)  # without attention
 SHIFT, SCALE = np.array([0.5, -1, 0, 2], np.float32), np.array([1, 2, 0.5, 4.0], np.float32)
 
@@ -74,21 +72,19 @@ def small(shift=SHIFT, scale=SCALE, **options):
     return Tae(SMALL, weights(SMALL), shift, scale, **{"tile": 8, "overlap": 4, **options})
 
 
-def compiled(function, **how):
-    """With its results on the host: arithmetic on the device compiles for every operation."""
-    program = jax.jit(function, **how)
+def to_host(program):
+    """Its results as NumPy's: arithmetic on the device compiles for every operation."""
     return lambda *given: jax.device_get(program(*given))
 
 
 encode_on_device = jax.jit(Tae.encode)
-encode, decode = compiled(encode_on_device), compiled(Tae.decode)
+encode, decode = to_host(encode_on_device), to_host(jax.jit(Tae.decode))
 
 
-def _apply(net, method, params, *given):
+@to_host
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def apply(net, method, params, *given):
     return net.apply({"params": params}, *given, method=method)
-
-
-apply = compiled(_apply, static_argnums=(0, 1))
 
 
 def moments(net, params, video):
@@ -130,8 +126,7 @@ def assert_shapes(net, shape, found):
     ("compression", "frames"), [((4, 4, 4), 1), ((2, 4, 4), 9), ((1, 2, 2), 1), ((4, 1, 1), 9)]
 )
 def test_latents_and_clips_have_the_promised_shapes(compression, frames):
-    multipliers = (1, 1, 1)
-    net = TaeNet(4, 4, multipliers, blocks=0, compression=compression, attention=False)
+    net = TaeNet(4, 4, (1, 1, 1), blocks=0, compression=compression, attention=False)
     shape = (2, frames, 8, 12, 3)
     found, _ = shapes(net, shape)
     assert_shapes(net, shape, found)
@@ -210,8 +205,9 @@ def test_frames_are_halved_to_the_mean_of_each_pair_at_first():
 
     @jax.jit
     def halved(space, video):
-        kernels = {"space": space, "time": module.temporal_mean(None, (3, 1, 2, 2))}
-        params = {name: {"kernel": kernel, "bias": jnp.zeros(2)} for name, kernel in kernels.items()}
+        time = module.temporal_mean(None, (3, 1, 2, 2))
+        kernels = {"space": space, "time": time}
+        params = {part: {"kernel": x, "bias": jnp.zeros(2)} for part, x in kernels.items()}
         return conv.apply({"params": params}, video)
 
     y = halved(space, video)

@@ -67,7 +67,9 @@ def test_exact_flow_warps_frame_t_plus_1_onto_frame_t_where_both_show_the_same_s
     assert found[0] < 1.0 and found[0] < found[1] / 3 and found[2] > 0.9, found
 
 
-@pytest.mark.parametrize("occlusion", [warp.occlusion, jax.jit(warp.occlusion)], ids=["numpy", "jax"])
+@pytest.mark.parametrize(
+    "occlusion", [warp.occlusion, jax.jit(warp.occlusion)], ids=["numpy", "jax"]
+)
 def test_a_square_moving_right_hides_what_it_moves_onto(occlusion):
     # Frame a: a square at columns 8..11 that moves 3 to the right over a still ground.
     forward, backward = np.zeros((2, 20, 20, 2), np.float32)
