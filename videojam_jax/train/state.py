@@ -43,7 +43,7 @@ def abstract_params(init: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
 
 
 def _abstract(make: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
-    boxed = jax.eval_shape(lambda: make(jax.random.key(0)))
+    boxed = jax.eval_shape(make, jax.eval_shape(lambda: jax.random.key(0)))
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         nn.unbox(boxed),
