@@ -36,7 +36,6 @@ def test_a_purpose_keeps_its_number_since_saved_runs_go_on_with_it():
         "autoencoder_training": 3,
         "sampling": 4,
         "permutation": 5,
-        "random_weights": 6,
     }
 
 

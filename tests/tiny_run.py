@@ -43,6 +43,7 @@ TINY_EXPERIMENT = [
     *(word.replace("--config.", "--config.change.", 1) for word in TINY),
     "--config.change.train.steps=10",
     "--config.change.mesh.data=-1",  # all devices of the tests
+    "--config.change.optimizer.learning_rate=1e-3",  # base and control share a compiled step
     "--config.clips=10",
     "--config.shown=2",
 ]

@@ -1,6 +1,7 @@
 """From a config's sections to the objects they describe."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -219,17 +220,29 @@ def token_count(config: FrozenConfigDict) -> int:
 
 def init(config: FrozenConfigDict) -> Callable[[jax.Array], dict]:
     """`init(key) -> params`, boxed with logical axis names."""
-    module = model(config)
-    shape = latent_shape(config)
+    width = None if config.text.name == "bytes" else max(text_widths(config))
+    return _init(
+        model(config), latent_shape(config), config.model.motion, sum(text_lengths(config)), width
+    )
 
+
+# Equal configs share a function, whose shapes jax then finds once: that takes a second.
+@functools.lru_cache(maxsize=8)
+def _init(
+    module: VideoModel,
+    shape: tuple[int, ...],
+    motion: bool,
+    text_length: int,
+    text_width: int | None,
+) -> Callable[[jax.Array], dict]:
     def example_inputs():
         latent = jnp.zeros((1, *shape))
-        mask = jnp.ones((1, sum(text_lengths(config))), bool)
-        if config.text.name == "bytes":
+        mask = jnp.ones((1, text_length), bool)
+        if text_width is None:
             tokens = jnp.zeros(mask.shape, jnp.int32)
         else:
-            tokens = jnp.zeros((*mask.shape, max(text_widths(config))))
-        return latent, latent if config.model.motion else None, jnp.zeros((1,)), tokens, mask
+            tokens = jnp.zeros((*mask.shape, text_width))
+        return latent, latent if motion else None, jnp.zeros((1,)), tokens, mask
 
     return lambda key: module.init(key, *example_inputs())["params"]
 

@@ -21,7 +21,7 @@ from ml_collections import FrozenConfigDict
 
 from videojam_jax.convert import checkpoint
 from videojam_jax.convert.tokenizers import open_tokenizer
-from videojam_jax.convert.weights import kind_of, load_weights, random_weights
+from videojam_jax.convert.weights import drawn, kind_of, load_weights, random_weights
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.discriminator import PatchDiscriminator
 from videojam_jax.models.autoencoders.pixels import Pixels
@@ -114,19 +114,19 @@ def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> T
     video = jnp.zeros((1, net.compression[0], *(2 * n for n in net.compression[1:]), 3))
 
     def init():
-        key = key_for("random_weights", 0)
+        key = key_for("parameters", 0)
         params = {"autoencoder": net.init(key, video)["params"]}
         if critic_width:
             critic = PatchDiscriminator(critic_width)
             params["discriminator"] = critic.init(key, jnp.zeros((1, 1, 16, 16, 3)))["params"]
         return nn.unbox(params)
 
+    shapes = jax.eval_shape(init)
     if section.weights == RANDOM:
-        params = jax.jit(init, out_shardings=sharding)()
+        params = drawn(shapes, sharding)
     else:
         wanted = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-            jax.eval_shape(init),
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
         )
         params, latent = checkpoint.load(Path(section.weights), wanted)
         if latent is None:
@@ -241,20 +241,17 @@ def fingerprints(*models: Any) -> list[str]:
         for part in parts:
             leaves = jax.tree.leaves(part.params if isinstance(part, TextEncoder) else part)
             if leaves and isinstance(leaves[0], jax.Array):
-                sums = jax.device_get(_bit_sums(leaves))
+                sums = jax.device_get([_bit_sum(leaf) for leaf in leaves])
                 words = [f"{x.dtype}{x.shape}{int(s)}" for x, s in zip(leaves, sums, strict=True)]
                 found.append(hashlib.sha256(" ".join(words).encode()).hexdigest()[:16])
     return found
 
 
-@jax.jit
-def _bit_sums(leaves: list[jax.Array]) -> list[jax.Array]:
-    def one(x):
-        bits = x.view(f"uint{8 * x.dtype.itemsize}").astype(jnp.uint32).reshape(-1)
-        place = jnp.arange(bits.size, dtype=jnp.uint32)
-        return _mixed(bits + _mixed(place)).sum(dtype=jnp.uint32)
-
-    return [one(x) for x in leaves]
+@jax.jit  # of one array: layers of a shape share a program
+def _bit_sum(x: jax.Array) -> jax.Array:
+    bits = x.view(f"uint{8 * x.dtype.itemsize}").astype(jnp.uint32).reshape(-1)
+    place = jnp.arange(bits.size, dtype=jnp.uint32)
+    return _mixed(bits + _mixed(place)).sum(dtype=jnp.uint32)
 
 
 def _mixed(bits: jax.Array) -> jax.Array:

@@ -20,7 +20,7 @@ from videojam_jax.convert.job import convert
 from videojam_jax.convert.kinds import KINDS, abstract
 from videojam_jax.convert.layouts import t5
 from videojam_jax.convert.read import flat, public_tensors
-from videojam_jax.convert.weights import kind_of, load_weights, random_weights
+from videojam_jax.convert.weights import drawn, kind_of, load_weights, random_weights
 from videojam_jax.errors import UserError
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import tree_shardings
@@ -100,6 +100,17 @@ def test_random_weights_have_the_form_of_read_ones(places):
     shapes = {name: x.shape for name, x in flat(found.params).items()}
     assert shapes == {name: x.shape for name, x in flat(places["params"]).items()}
     assert all(x.devices() == {jax.devices()[3]} for x in flat(found.params).values())
+
+
+def test_drawn_weights_keep_what_they_are_given_about_as_large():
+    shapes = {"kernel": (3, 3, 64, 128), "scale": (64,), "bias": (64,), "var": (64,), "mean": (64,)}
+    found = drawn({"a": {k: jax.ShapeDtypeStruct(v, np.float32) for k, v in shapes.items()}}, one())
+    rng = np.random.default_rng(0)
+    given = rng.normal(size=(200, 3 * 3 * 64)).astype(np.float32)
+    result = given @ np.asarray(found["a"]["kernel"]).reshape(-1, 128)
+    assert 0.9 < result.std() < 1.1
+    for name, value in {"scale": 1, "var": 1, "bias": 0, "mean": 0}.items():
+        assert (np.asarray(found["a"][name]) == value).all()
 
 
 def test_of_what_kind_weights_are_is_told_of_either(places, tmp_path):

@@ -303,9 +303,12 @@ class NumberedClips(tfds.core.GeneratorBasedBuilder):
             features["fps"] = tfds.features.Scalar(np.float32)
         if self.builder_config.name == "no_video":
             features = {"text": tfds.features.Text()}
-        return tfds.core.DatasetInfo(
+        info = tfds.core.DatasetInfo(
             builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
         )
+        # TFDS would ask its bucket, and leave a folder in the temporary directory.
+        info.initialize_from_bucket = lambda: None
+        return info
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples()}

@@ -1,5 +1,6 @@
 """The TFDS builder, prepared and read where TensorFlow cannot be imported."""
 
+import os
 import subprocess
 import sys
 
@@ -29,15 +30,17 @@ np.savez(sys.argv[2], count=len(source), video=example["video"], flow=example["f
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    result = folder / "example.npz"
+    result, left = folder / "example.npz", folder / "left"
+    left.mkdir()
     subprocess.run(
-        [sys.executable, "-c", PREPARE, str(folder), str(result)], check=True, capture_output=True
-    )
-    return folder, dict(np.load(result))
+        [sys.executable, "-c", PREPARE, str(folder), str(result)], check=True, capture_output=True,
+        env={**os.environ, "TMPDIR": str(left)},
+    )  # fmt: skip
+    return folder, dict(np.load(result)), list(left.iterdir())
 
 
 def test_data_source_gives_the_simulated_clips_without_tensorflow(prepared):
-    _, example = prepared
+    _, example, _ = prepared
     clip = simulate(3, Options(frames=8, height=32, width=32, bodies=(1, 1), pan=0.0), 0)
     assert example["count"] == 256
     assert str(example["caption"]) == clip.caption
@@ -49,9 +52,13 @@ def test_data_source_gives_the_simulated_clips_without_tensorflow(prepared):
 
 
 def test_prepared_files_are_array_records(prepared):
-    folder, _ = prepared
+    folder, *_ = prepared
     names = [path.name for path in folder.rglob("videojam_physics-*")]
     assert len(names) == 2 and all(".array_record-" in name for name in names)
+
+
+def test_nothing_is_left_in_the_temporary_directory(prepared):
+    assert prepared[-1] == []
 
 
 def test_builder_prepares_when_told_the_file_format(tmp_path):

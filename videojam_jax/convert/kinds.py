@@ -144,5 +144,5 @@ def abstract(kind: Kind, module: nn.Module) -> dict[str, Any]:
     """Shapes of a module's parameters, in flax's boxes of logical names."""
     example = kind.example(module)
     return jax.eval_shape(
-        lambda: module.init(key_for("random_weights", 0), *example)["params"]
+        lambda: module.init(key_for("parameters", 0), *example)["params"]
     )

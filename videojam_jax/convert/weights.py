@@ -1,6 +1,7 @@
 """Weights for a frozen model: from a public file, from a checkpoint of ours, or random."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Sharding
 from jax.typing import DTypeLike
 
@@ -16,10 +18,11 @@ from videojam_jax.convert.kinds import KINDS, abstract, detect
 from videojam_jax.convert.read import read
 from videojam_jax.convert.tensors import open_tensors
 from videojam_jax.errors import UserError
-from videojam_jax.randomness import key_for
 
 # What an architecture says of converted weights.
 CONVERTED = "converted"
+# What is not drawn among random weights, by its name.
+STARTS = {"scale": 1.0, "gamma": 1.0, "var": 1.0, "bias": 0.0, "mean": 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,12 +94,27 @@ def random_weights(
     """The same with random weights, to try things and to measure them."""
     row = KINDS[kind]
     module = row.module(options, dtype)
-    example = row.example(module)
+    return Weights(module, drawn(nn.unbox(abstract(row, module)), sharding), options, Path())
 
-    def make():
-        return nn.unbox(module.init(key_for("random_weights", 0), *example)["params"])
 
-    return Weights(module, jax.jit(make, out_shardings=sharding)(), options, Path())
+def drawn(shapes: Any, sharding: Sharding) -> Any:
+    """Random parameters of these shapes: norms start as they do, biases at 0, and a layer's
+    results are about as large as what it is given.
+
+    The host draws them: a compiled initialisation is a program of hundreds of generators,
+    which takes longer to compile than the model itself.
+    """
+    rng = np.random.default_rng(0)
+
+    def one(path, x):
+        name = path[-1].key
+        if name in STARTS:
+            array = np.full(x.shape, STARTS[name], x.dtype)
+        else:
+            array = rng.standard_normal(x.shape, np.float32) / math.sqrt(math.prod(x.shape[:-1]))
+        return jax.device_put(array.astype(x.dtype), sharding)
+
+    return jax.tree_util.tree_map_with_path(one, shapes)
 
 
 def kind_of(path: str | Path, wanted: tuple[str, ...]) -> str:

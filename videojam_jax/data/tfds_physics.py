@@ -31,6 +31,17 @@ class PhysicsConfig(tfds.core.BuilderConfig):
     clips: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
+class LocalInfo(tfds.core.DatasetInfo):
+    """Of a data set that is made here: TFDS's bucket is not asked for what it knows of it.
+
+    Every time a builder is opened that has nothing prepared yet, TFDS would, over the network,
+    and leave an empty folder in the temporary directory behind.
+    """
+
+    def initialize_from_bucket(self) -> None:
+        pass
+
+
 class VideojamPhysics(tfds.core.GeneratorBasedBuilder):
     """Textured bodies that fall, bounce, collide, roll, swing and spin.
 
@@ -72,7 +83,7 @@ class VideojamPhysics(tfds.core.GeneratorBasedBuilder):
         def packed(dtype, *shape):
             return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="zlib")
 
-        return tfds.core.DatasetInfo(
+        return LocalInfo(
             builder=self,
             disable_shuffling=True,
             description=self.builder_config.description,

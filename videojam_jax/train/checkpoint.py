@@ -28,6 +28,9 @@ from videojam_jax.errors import UserError, first_line
 from videojam_jax.parallel import distributed
 from videojam_jax.train.state import TrainState
 
+# Bytes: a smaller part of an array is not worth its own program to cut it out, nor a write.
+SLICE = 2**20
+
 
 @contextlib.contextmanager
 def opened(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager]:
@@ -68,7 +71,23 @@ def open_checkpoints(
             enable_async_checkpointing=True,
             async_options=ocp.AsyncOptions(barrier_sync_fn=_wait_for_others),
         ),
+        handler_registry=_handlers(),
     )
+
+
+def _handlers() -> ocp.handlers.DefaultCheckpointHandlerRegistry:
+    """orbax's own, but for what several devices hold alike and is small: one of them writes it.
+
+    Else each would write its share, and every shape and device compile a program that cuts it
+    out: hundreds before the first checkpoint.
+    """
+    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=SLICE)
+    kinds = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
+    handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
+    handlers.add(
+        None, ocp.args.PyTreeSave, ocp.PyTreeCheckpointHandler(type_handler_registry=kinds)
+    )
+    return handlers
 
 
 def _wait_for_others(*, key: str, timeout_ms: int) -> None:
@@ -97,9 +116,9 @@ def save(
         return
     _check_space(manager, state)
     items = {
-        "params": ocp.args.StandardSave(state.params),
-        "ema_params": ocp.args.StandardSave(state.ema_params),
-        "rest": ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
+        "params": ocp.args.PyTreeSave(state.params),
+        "ema_params": ocp.args.PyTreeSave(state.ema_params),
+        "rest": ocp.args.PyTreeSave({"step": state.step, "opt_state": state.opt_state}),
         "architecture": ocp.args.JsonSave(architecture),
     }
     if latent is not None:

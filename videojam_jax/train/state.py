@@ -44,7 +44,7 @@ def abstract_params(init: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
 
 
 def _abstract(make: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
-    boxed = jax.eval_shape(lambda: make(key_for("parameters", 0)))
+    boxed = jax.eval_shape(make, jax.eval_shape(lambda: key_for("parameters", 0)))
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         nn.unbox(boxed),

@@ -10,7 +10,7 @@ from videojam_jax.evaluate.metrics.features import FEATURES
 from videojam_jax.evaluate.metrics.frechet import frechet_distance, frechet_floor
 
 OPTIONS = Options(frames=8, height=32, width=32)
-COUNT, SEED = 48, 5
+COUNT, SEED = 32, 5
 STRENGTHS = (0.25, 0.5, 1.0)
 
 

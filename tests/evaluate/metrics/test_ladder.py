@@ -10,7 +10,8 @@ from videojam_jax.evaluate.corruptions import CORRUPTIONS
 from videojam_jax.evaluate.metrics.physics import PHYSICS_MEASURES, physics_measures
 
 SEED = 0
-TRUE_CLIPS, CLIPS_A_KIND = 60, 2
+TRUE_CLIPS, CLIPS_A_KIND = 30, 2
+SIZE = {"frames": 12, "height": 48, "width": 48}  # of the clips that are made wrong
 SMALL = Options(
     frames=6, height=16, width=16, kinds=("fall", "bounce", "roll", "collide"),
     shapes=("disc", "square"), bodies=(1, 1), pan=0.0, texture=0.0,
@@ -51,7 +52,7 @@ def measured(name: str, strength: float) -> dict[str, float]:
     """Means over a few clips of every kind, made wrong."""
     rows = []
     for kind in KINDS:
-        options = Options(kinds=(kind,))
+        options = Options(kinds=(kind,), **SIZE)
         for index in range(CLIPS_A_KIND):
             caption = simulate(index, options, SEED).caption
             video = CORRUPTIONS[name](index, options, SEED, strength)
