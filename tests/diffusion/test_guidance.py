@@ -260,6 +260,21 @@ def test_every_rule_of_a_base_model_is_guidance_by_text(rule):
     assert u_d is None
 
 
+def test_a_base_model_is_not_asked_twice_what_differs_in_the_motion_alone():
+    asked = []
+
+    def counting(x_t, *_):
+        asked.append(len(x_t))
+        return x_t, None
+
+    x_t, _, *rest = map(jnp.asarray, inputs(3))
+    for rule in RULES:
+        early, _ = RULES[rule](w1, w2)
+        null = jnp.asarray(null_text), jnp.asarray(null_mask)
+        guided(counting, early, *null)(x_t, None, *rest)
+    assert asked == [b if rule == "no_text_guidance" else 2 * b for rule in RULES]
+
+
 def test_branches_are_summed_in_float32_whatever_the_model_answers_in():
     x_t, d_t, t, text, mask = inputs(4)
 

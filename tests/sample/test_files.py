@@ -206,6 +206,16 @@ def test_the_next_run_goes_on_with_what_an_interrupted_one_had_finished(tmp_path
             assert found.read_bytes() == path.read_bytes(), path.name
 
 
+def test_a_clip_whose_row_of_the_sheet_is_missing_is_not_finished(tmp_path):
+    interrupted(tmp_path / "out", after=2)
+    (passing,) = tmp_path.iterdir()
+    (passing / ".001_über_100_schnell.png").unlink()
+    with sample_folder(tmp_path / "out", PROMPTS, motion=False, fps=8.0) as folder:
+        assert folder.finished == {0}
+        for number in (1, 2):
+            folder.add(number, clips()[number])
+
+
 @pytest.mark.parametrize(
     "changes",
     [
