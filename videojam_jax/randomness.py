@@ -3,9 +3,8 @@
 `split(key, 2)[0]` is `split(key, 4)[0]`, and `fold_in(key, 7)` is the same for step 7 and for
 clip 7. Were training and sampling to start from `key(seed)`, the noise that clip 7 grows from
 would be that of step 7 of its own training, bit for bit. Everything random that JAX draws in
-the package therefore comes from `key_for`; what NumPy draws (the order of clips, their
-crops, random weights of frozen models)
-has generators of its own.
+the package therefore comes from `key_for`; what NumPy draws (the order of clips, their crops,
+random weights of frozen models) has generators of its own.
 """
 
 import jax
