@@ -193,8 +193,10 @@ def test_randomness_is_a_function_of_seed_and_step():
 
 def test_a_step_counts_and_averages_the_parameters():
     state = fresh()
-    _, _, after = stepped(state)
+    gradient, metrics, after = stepped(state)
     assert int(after.step) == 1
+    norm = np.sqrt(sum(np.square(x).sum() for x in jax.tree.leaves(gradient)))
+    np.testing.assert_allclose(metrics["grad_norm"], norm, rtol=1e-4)
     # The first decay is 1 / 10, see `optimizer.update_ema`.
     wanted = jax.tree.map(lambda e, p: 0.1 * e + 0.9 * p, state.params, after.params)
     assert_close(after.ema_params, wanted)
@@ -294,6 +296,16 @@ def test_a_run_writes_checkpoints_with_what_normalises_its_latents(straight):
     first, last = (latent_of(straight, step) for step in (3, 6))
     assert last["clips"] == 4 and len(last["shift"]) == len(last["scale"]) == tiny_tae.CHANNELS
     assert first != last, "measured of each checkpoint's own parameters"
+
+
+def test_a_run_s_average_lags_behind_its_parameters(straight):
+    saved = leaves(straight, STEPS)
+    pairs = [
+        (array, saved[("params", *name[1:])])
+        for name, array in saved.items()
+        if name[0] == "ema_params"
+    ]
+    assert max(np.abs(one - other).max() for one, other in pairs) > 1e-4
 
 
 def test_the_latents_that_others_read_have_mean_0_and_standard_deviation_1(straight):
