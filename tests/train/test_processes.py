@@ -26,6 +26,8 @@ RUN = [
     "--config.train.checkpoint_every=2",
     "--config.mesh.data=-1",
 ]
+# Each process holds a part of the parameters, and must write it: what all hold, one writes.
+SPLIT = ["--config.mesh.data=1", "--config.mesh.fsdp=-1"]
 STEP = ("rest", "['step']")
 GO_ON = "run the same command to go on"
 
@@ -194,7 +196,8 @@ def test_a_checkpoint_whose_writers_were_killed_is_not_taken_for_whole(data, str
     workdir = data / "half_written"
     every = "--config.train.checkpoint_every=1"
     for _ in range(10):
-        processes = tiny_run.start_together(2, train(workdir, "--config.train.steps=100000", every))
+        command = train(workdir, "--config.train.steps=100000", every, *SPLIT)
+        processes = tiny_run.start_together(2, command)
         read_until(processes[0], "step 3/")
         saving = None
         while saving is None:
@@ -244,7 +247,9 @@ def test_a_process_that_no_longer_answers_counts_as_lost_after_the_heartbeat(dat
 def test_a_process_that_cannot_write_its_part_of_a_checkpoint_ends_all(data, limited):
     workdir = data / f"disk_of_{limited}_full"
     limit = f'[[ $VIDEOJAM_PROCESS != {limited} ]] || ulimit -f 48; exec "$@"'  # KiB a file
-    command = train(workdir, "--config.train.steps=100000", "--config.model.trunk.width=64")
+    command = train(
+        workdir, "--config.train.steps=100000", "--config.model.trunk.width=64", *SPLIT
+    )
     command = ["bash", "-c", limit, "_", sys.executable, "-c", IMPATIENT, *command[3:]]
     processes = tiny_run.start_together(2, command, JAX_COMPILATION_CACHE_DIR="")
     ended = tiny_run.ends(processes, timeout=90)
