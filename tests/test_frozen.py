@@ -309,5 +309,5 @@ def test_where_weights_lie_does_not_shape_prepared_clips_and_what_they_are_does(
     latent = {"shift": found.shift.tolist(), "scale": found.scale.tolist()}
     architecture = checkpoint.read_architecture(tae)
     checkpoint.save(tmp_path / "other", {"autoencoder": other}, architecture, latent=latent)
-    with pytest.raises(UserError, match="prepared with other settings: weights is"):
+    with pytest.raises(UserError, match=r"prepared with other settings \(settings.json\): weights is"):
         prepared(tmp_path / "other")

@@ -121,9 +121,9 @@ def test_the_last_product_of_a_bfloat16_model_is_not_rounded_to_bfloat16():
         "w_out": jnp.asarray(rng.normal(size=(WIDTH, 2 * features)), jnp.float32),
         "b_out": jnp.asarray(rng.normal(size=2 * features), jnp.float32),
     }
-    text = jnp.zeros((SHAPE[0], 6, 3))
-    layers = model.init(jax.random.key(0), x, x, t, text, mask)["params"]
-    found = model.apply({"params": {**layers, **params}}, x, x, t, text, mask)
+    given = (x, x, t, np.zeros((SHAPE[0], 6, 3), np.float32), mask)
+    layers = jax.jit(model.init)(jax.random.key(0), *given)["params"]
+    found = jax.jit(model.apply)({"params": {**layers, **params}}, *given)
     w_out = np.asarray(params["w_out"].astype(jnp.bfloat16), np.float64)
     wanted = tokens.astype(np.float64) @ w_out + np.asarray(params["b_out"], np.float64)
     for half, u in enumerate(found):
