@@ -5,6 +5,7 @@ The environment variables are set here, before anything imports jax, and with
 processes inherit them.
 """
 
+import gc
 import importlib.metadata
 import os
 import pathlib
@@ -99,3 +100,11 @@ def pytest_collection_modifyitems(items):
         return next((i for i, name in enumerate(FIRST) if name in item.nodeid), len(FIRST))
 
     items.sort(key=place)
+
+
+def pytest_collection_finish():
+    # What is imported by now stays: not to look through it for garbage again and again, while
+    # programs are traced, is a seventh of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)

@@ -71,7 +71,7 @@ def trained(tmp_path_factory) -> tuple[pathlib.Path, str]:
     """
     if not _trained:
         workdir = tmp_path_factory.mktemp("tae") / "run"
-        done = run("--workdir", workdir)
-        assert done.returncode == 0, done.stdout + done.stderr
-        _trained.append((workdir, done.stdout))
+        status, said = tiny_run.here_alone(*words("--workdir", workdir))
+        assert status == 0, said
+        _trained.append((workdir, said))
     return _trained[0]
