@@ -197,7 +197,8 @@ def test_raft_takes_weights_that_were_converted(whole, videos, tmp_path):
         [sys.executable, "-m", "videojam_jax.cli", *given, "--workdir", str(random)],
         env=tiny_run.environment(), capture_output=True, text=True, timeout=280,
     )  # fmt: skip
-    assert done.returncode == 2 and "prepared with other settings: weights is" in done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "prepared with other settings (settings.json): weights is" in done.stderr
 
 
 def test_clips_of_a_trained_autoencoder_train_a_model_whose_samples_it_decodes(

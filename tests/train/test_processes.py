@@ -188,8 +188,11 @@ def test_a_lost_process_ends_the_others_with_a_message(data, victim):
     assert status == 75, said
     message = re.search(r"another process of this run was lost at step (\d+) \(.*\); (.*)", said)
     assert message and int(message[1]) >= 5, said
-    last = whole_steps(workdir)[-1]
-    assert message[2] == f"the last whole checkpoint is {workdir}/checkpoints/{last}; {GO_ON}"
+    # One that was being written in that moment may still become whole.
+    assert message[2] in [
+        f"the last whole checkpoint is {workdir}/checkpoints/{step}; {GO_ON}"
+        for step in whole_steps(workdir)[-2:]
+    ]
 
 
 def test_a_checkpoint_whose_writers_were_killed_is_not_taken_for_whole(data, straight):
