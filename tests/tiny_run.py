@@ -60,10 +60,15 @@ def environment(devices: int = 1) -> dict[str, str]:
     return {**os.environ, **flags, "PYTHONPATH": str(ROOT)}
 
 
-def command(job: str, *arguments: str, variant: str = "base") -> list[str]:
+def words(job: str, *arguments: str, variant: str = "base") -> list[str]:
+    """What follows `videojam` on the command line."""
     given = ["--config", f"{CONFIG}:{variant}"] if job in ("prepare", "train") else []
     tiny = TINY if given else []
-    return [sys.executable, "-m", "videojam_jax.cli", job, *given, *tiny, *map(str, arguments)]
+    return [job, *given, *tiny, *map(str, arguments)]
+
+
+def command(job: str, *arguments: str, variant: str = "base") -> list[str]:
+    return [sys.executable, "-m", "videojam_jax.cli", *words(job, *arguments, variant=variant)]
 
 
 def run(job: str, *arguments: str, variant: str = "base") -> subprocess.CompletedProcess:

@@ -218,7 +218,7 @@ def vote(arguments, overrides) -> None:
         host=arguments.host,
         port=arguments.port,
         seed=arguments.seed,
-        tell=lambda line: print(line, flush=True),
+        tell=_say,
     )
 
 

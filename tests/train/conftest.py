@@ -6,7 +6,6 @@ import tiny_run
 def data(tmp_path_factory):
     """A folder that holds prepared clips in `data`; runs go beside it."""
     root = tmp_path_factory.mktemp("runs")
-    words = tiny_run.command("prepare", "--workdir", root / "data")[3:]
-    status, said = tiny_run.here_alone(*words)
+    status, said = tiny_run.here_alone(*tiny_run.words("prepare", "--workdir", root / "data"))
     assert status == 0, said
     return root

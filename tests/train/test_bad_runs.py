@@ -15,7 +15,7 @@ from videojam_jax.train import generation
 
 def train(*arguments, variant="base"):
     """`videojam train ARGUMENTS` in this process: its exit status and what it printed."""
-    return tiny_run.here_alone(*tiny_run.command("train", *arguments, variant=variant)[3:])
+    return tiny_run.here_alone(*tiny_run.words("train", *arguments, variant=variant))
 
 
 @pytest.fixture(scope="module")

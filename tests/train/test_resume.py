@@ -24,8 +24,7 @@ def start(*arguments):
 
 def train(*arguments, variant="base"):
     """A run in this process that nothing disturbs; what it printed."""
-    words = tiny_run.command("train", *arguments, variant=variant)[3:]
-    status, said = tiny_run.here_alone(*words)
+    status, said = tiny_run.here_alone(*tiny_run.words("train", *arguments, variant=variant))
     assert status == 0, said
     return said
 
