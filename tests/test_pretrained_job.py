@@ -76,7 +76,7 @@ def options(published):
 
 def words(job, *rest):
     """`videojam JOB` made tiny, but with text of its own."""
-    command = tiny_run.command(job, *rest, variant="videojam")[3:]
+    command = tiny_run.words(job, *rest, variant="videojam")
     return [word for word in command if not word.startswith("--config.text.")]
 
 

@@ -166,7 +166,9 @@ def here(*arguments: str) -> tuple[int, str]:
 
     out = io.StringIO()
     guard = jax.config.jax_transfer_guard
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), mock.patch.dict(os.environ):
+    told = contextlib.redirect_stdout(out), contextlib.redirect_stderr(out)
+    # `plan` sets what its process is to see of devices.
+    with told[0], told[1], mock.patch.dict(os.environ):
         try:
             status = main([str(argument) for argument in arguments])
         except SystemExit as exit_:  # argparse
