@@ -82,6 +82,7 @@ settings.load_profile("default")
 # Workers take file by file: what takes longest comes first, so that none is left with it alone.
 FIRST = (
     "parallel/test_meshes_agree",
+    "train/test_processes",
     "evaluate/experiments/",
     "test_kept",
     "train/test_resume",

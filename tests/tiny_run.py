@@ -12,6 +12,8 @@ import threading
 import time
 from unittest import mock
 
+import forked
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = [
     "--config.source.clips=24",
@@ -71,15 +73,14 @@ def command(job: str, *arguments: str, variant: str = "base") -> list[str]:
     return [sys.executable, "-m", "videojam_jax.cli", *words(job, *arguments, variant=variant)]
 
 
-def run(job: str, *arguments: str, variant: str = "base") -> subprocess.CompletedProcess:
-    """The job in a process of its own."""
-    return subprocess.run(
-        command(job, *arguments, variant=variant),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+def start(command: list[str], devices: int = 1, **variables: str) -> subprocess.Popen:
+    """The process of a command, its stdout and stderr one pipe."""
+    return forked.start(command, {**environment(devices), **variables})
+
+
+def run(command: list[str], timeout: float = 240) -> tuple[int, str]:
+    """The exit status of a command's process, and what it printed."""
+    return ends([start(command)], timeout)[0]
 
 
 def free_port() -> int:
@@ -91,19 +92,10 @@ def free_port() -> int:
 def start_together(
     count: int, command: list[str], devices: int = 1, **variables: str
 ) -> list[subprocess.Popen]:
-    """`count` processes of one run, as launch/local_processes.sh starts them.
-
-    Each one's stdout and stderr are one pipe.
-    """
+    """`count` processes of one run, as launch/local_processes.sh starts them."""
     place = {"VIDEOJAM_COORDINATOR": f"localhost:{free_port()}", "VIDEOJAM_PROCESSES": str(count)}
     return [
-        subprocess.Popen(
-            command,
-            env={**environment(devices), **place, "VIDEOJAM_PROCESS": str(number), **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        start(command, devices, **{**place, "VIDEOJAM_PROCESS": str(number), **variables})
         for number in range(count)
     ]
 

@@ -1,7 +1,6 @@
 """A temporal autoencoder that trains in seconds: configs/tae_small.py:tiny made tinier."""
 
 import pathlib
-import subprocess
 import sys
 
 import tiny_run
@@ -52,13 +51,6 @@ def command(*arguments) -> list[str]:
 def overrides(*arguments) -> dict[str, str]:
     given = [word.removeprefix("--config.") for word in (*TINY, *arguments)]
     return dict(word.split("=", 1) for word in given)
-
-
-def run(*arguments) -> subprocess.CompletedProcess:
-    """The job in a process of its own."""
-    return subprocess.run(
-        command(*arguments), env=tiny_run.environment(), capture_output=True, text=True, timeout=280
-    )
 
 
 _trained: list[tuple[pathlib.Path, str]] = []

@@ -244,7 +244,8 @@ def _init(
             tokens = jnp.zeros((*mask.shape, text_width))
         return latent, latent if motion else None, jnp.zeros((1,)), tokens, mask
 
-    return lambda key: module.init(key, *example_inputs())["params"]
+    # Traced once for the shapes and for the values.
+    return jax.jit(lambda key: module.init(key, *example_inputs())["params"])
 
 
 def architecture(config: FrozenConfigDict) -> dict:

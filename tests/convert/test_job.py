@@ -269,9 +269,9 @@ def test_a_run_comes_back_as_one_that_others_start_from(variant, tmp_path):
 @pytest.mark.slow
 def test_training_starts_from_a_run_that_went_through_a_file(tmp_path):
     def job_(name, variant, *words):
-        done = tiny_run.run(name, *words, variant=variant)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        status, said = tiny_run.run(tiny_run.command(name, *words, variant=variant))
+        assert status == 0, said
+        return said
 
     job_("prepare", "base", "--workdir", tmp_path / "data")
     job_("train", "base", "--workdir", tmp_path / "run", "--config.train.steps=2")

@@ -7,7 +7,6 @@ random ones of RAFT.
 import json
 import re
 import signal
-import subprocess
 import sys
 
 import jax
@@ -24,6 +23,7 @@ from videojam_jax.data.video_file import read_video, write_mp4
 
 pytestmark = pytest.mark.multiprocess
 
+CLI = [sys.executable, "-m", "videojam_jax.cli"]
 VIDEOS, CLIPS, FPS = 5, 10, 6.0  # two clips in each
 WORDS = ("to the right", "down", "größer", "", "up")
 
@@ -87,22 +87,16 @@ def words(videos, *arguments):
 
 
 def job(*given):
-    done = subprocess.run(
-        [sys.executable, "-m", "videojam_jax.cli", *map(str, given)],
-        env=tiny_run.environment(), capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    status, said = tiny_run.run([*CLI, *given], 280)
+    assert status == 0, said
+    return said
 
 
 def killed(moment, *given):
     function, count = MOMENTS[moment]
     program = KILLED.replace("FUNCTION", function).replace("COUNT", str(count))
-    done = subprocess.run(
-        [sys.executable, "-c", program, *given],
-        env=tiny_run.environment(), capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    status, said = tiny_run.run([sys.executable, "-c", program, *given], 280)
+    assert status == -signal.SIGKILL, said
 
 
 def by_kind(kind, tae):
@@ -193,12 +187,9 @@ def test_raft_takes_weights_that_were_converted(whole, videos, tmp_path):
     random = whole("raft")[0]
     assert json.loads((random / "settings.json").read_text())["weights"] != wanted
 
-    done = subprocess.run(
-        [sys.executable, "-m", "videojam_jax.cli", *given, "--workdir", str(random)],
-        env=tiny_run.environment(), capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert "prepared with other settings (settings.json): weights is" in done.stderr
+    status, said = tiny_run.run([*CLI, *given, "--workdir", str(random)], 280)
+    assert status == 2, said
+    assert "prepared with other settings (settings.json): weights is" in said
 
 
 def test_clips_of_a_trained_autoencoder_train_a_model_whose_samples_it_decodes(
@@ -215,12 +206,9 @@ def test_clips_of_a_trained_autoencoder_train_a_model_whose_samples_it_decodes(
     )  # fmt: skip
     assert "trained to step 2" in said
     sample = ["sample", "--workdir", str(run), "--prompt", "a square moves down"]
-    done = subprocess.run(
-        [sys.executable, "-m", "videojam_jax.cli", *sample],
-        env=tiny_run.environment(), capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "set config.autoencoder.weights" in done.stderr.splitlines()[-1]
+    status, said = tiny_run.run([*CLI, *sample], 280)
+    assert status == 2
+    assert "set config.autoencoder.weights" in said.splitlines()[-1]
 
     said = job(*sample, f"--config.autoencoder.weights={tae}", "--config.sample.enlarge=2")
     files = re.findall(r"^wrote (.*\.mp4)$", said, re.M)

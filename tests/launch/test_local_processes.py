@@ -177,8 +177,8 @@ def test_a_wrong_word_shows_the_usage(launch, words, message):
 
 @pytest.mark.multiprocess
 def test_two_real_processes_train_lose_one_and_are_started_again(launch, tmp_path):
-    prepared = tiny_run.run("prepare", "--workdir", tmp_path / "data")
-    assert prepared.returncode == 0, prepared.stderr
+    status, said = tiny_run.here_alone(*tiny_run.words("prepare", "--workdir", tmp_path / "data"))
+    assert status == 0, said
     workdir = tmp_path / "run"
     job = tiny_run.command("train", "--workdir", workdir, "--config.train.log_every=1")[3:]
     options = ["--config.train.steps=12", "--config.train.checkpoint_every=2"]

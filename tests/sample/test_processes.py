@@ -46,8 +46,8 @@ def runs(tmp_path_factory):
     ):
         steps = ["--config.train.steps=20", "--config.mesh.data=-1"] if job == "train" else []
         variant = "videojam" if "videojam" in str(words) else "base"
-        done = tiny_run.run(job, *words, *steps, variant=variant)
-        assert done.returncode == 0, done.stderr
+        status, said = tiny_run.run(tiny_run.command(job, *words, *steps, variant=variant))
+        assert status == 0, said
     return root
 
 

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 
 import flax.linen as nn
 import jax
@@ -391,6 +390,13 @@ def test_clips_that_do_not_divide_into_the_compression_are_an_error(tmp_path):
 # --- killed, resumed, by several processes ----------------------------------------------
 
 
+def train(*arguments, timeout=280):
+    """A run in a process of its own; what it printed."""
+    status, said = tiny_run.run(tiny_tae.command(*arguments), timeout)
+    assert status == 0, said
+    return said
+
+
 def assert_same_run(one, other, step=STEPS):
     a, b = leaves(one, step), leaves(other, step)
     assert a.keys() == b.keys() and len(a) > 50
@@ -400,16 +406,14 @@ def assert_same_run(one, other, step=STEPS):
 
 
 @pytest.mark.multiprocess
-def test_killed_and_resumed_equals_uninterrupted_to_the_bit(straight, tmp_path):
+def test_killed_and_resumed_equals_uninterrupted_to_the_bit(tmp_path):
+    # Not the tests' own: with its eight devices, sums of a convolution have other parts.
+    straight = tmp_path / "straight"
+    train("--workdir", straight)
     workdir = tmp_path / "killed"
-    process = subprocess.Popen(
-        tiny_tae.command("--workdir", workdir, "--config.train.steps=100000",
-                         "--config.train.keep=100000", "--config.train.sample_every=100000"),
-        env=tiny_run.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )  # fmt: skip
+    endless = ["--config.train.steps=100000", "--config.train.keep=100000",
+               "--config.train.sample_every=100000"]  # fmt: skip
+    process = tiny_run.start(tiny_tae.command("--workdir", workdir, *endless))
     read_until(process, r"step 3/")
     while not (workdir / "checkpoints" / "3").exists():
         assert process.stdout.readline(), "the run ended before its checkpoint was there"
@@ -420,9 +424,8 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_bit(straight, tmp_path):
         if later.name.isdigit() and int(later.name) > 3:
             shutil.rmtree(later)
 
-    done = tiny_tae.run("--workdir", workdir)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"going on from .*checkpoints/3\n", done.stdout), done.stdout
+    said = train("--workdir", workdir)
+    assert re.search(r"going on from .*checkpoints/3\n", said), said
     assert_same_run(straight, workdir)
     timed = {"steps_per_second", "frames_per_second_per_device"}
     for found, wanted in zip(rows_of(workdir), rows_of(straight), strict=True):
@@ -457,12 +460,11 @@ def test_two_processes_give_what_one_gives(straight, tmp_path):
 @pytest.mark.multiprocess
 def test_a_run_starts_from_the_averaged_parameters_of_another(straight, tmp_path):
     workdir = tmp_path / "second"
-    done = tiny_tae.run(
+    said = train(
         "--workdir", workdir, f"--config.train.init_from={straight}", "--config.train.steps=1",
         "--config.optimizer.learning_rate=0.0", "--config.train.sample_every=0",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"starting from .*checkpoints/6 \(averaged parameters\)", done.stdout)
+    assert re.search(r"starting from .*checkpoints/6 \(averaged parameters\)", said)
     assert not (workdir / "samples").exists()
     before, after = leaves(straight, STEPS), leaves(workdir, 1)
     names = [name for name in before if name[0] == "ema_params"]
@@ -479,8 +481,7 @@ def test_a_run_with_a_discriminator_is_resumed_and_read_by_others(tmp_path):
         "--config.train.sample_every=0",
     ]  # fmt: skip
     for steps in (3, 5):
-        done = tiny_tae.run(*adversarial, f"--config.train.steps={steps}")
-        assert done.returncode == 0, done.stderr
+        train(*adversarial, f"--config.train.steps={steps}")
     rows = rows_of(tmp_path / "run")
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
     assert {"adversarial", "discriminator"} <= rows[0].keys()
@@ -504,11 +505,8 @@ BETTER = 3.0  # dB above making the clips smaller and larger again
 @pytest.mark.timeout(1800)
 def test_the_tiny_autoencoder_gives_clips_back_better_than_resizing_does(tmp_path):
     command = [*tiny_tae.command()[:3], "train", "--config", tiny_tae.CONFIG]
-    done = subprocess.run(
-        [*command, "--workdir", tmp_path / "tae"],
-        env=tiny_run.environment(), capture_output=True, text=True, timeout=1700,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    status, said = tiny_run.run([*command, "--workdir", tmp_path / "tae"], 1700)
+    assert status == 0, said
     shown = sorted((tmp_path / "tae" / "samples").iterdir())[-1]
     values = json.loads((shown / "psnr.json").read_text())
     print(f"{shown.name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in values.items()))

@@ -19,7 +19,7 @@ from tiny_run import leaves, read_until
 
 pytestmark = pytest.mark.multiprocess
 
-STEPS = 12
+STEPS = 18
 RUN = [
     "--config.train.batch_size=12",  # divides by 1, 2, 3 and 4
     "--config.train.log_every=1",
@@ -83,35 +83,49 @@ def assert_same_run(workdir, straight):
         assert apart < 1e-3 * moved
 
 
-@pytest.mark.parametrize(
-    ("first", "then", "mesh"),
-    [(2, 3, "data"), (4, 1, "data"), (2, 2, "fsdp")],
-    ids=["2 then 3", "4 then 1", "2 as data then 2 as fsdp"],
-)
-def test_killed_at_a_random_step_and_resumed_otherwise_equals_one_process(
-    data, straight, first, then, mesh
-):
+def test_killed_at_random_steps_and_resumed_otherwise_equals_one_process(data, straight):
+    """More processes go on, then fewer with parameters in parts, and one brings it to its end."""
     seed = random.randrange(2**32)
-    step = random.Random(seed).randint(5, STEPS - 3)
-    print(f"seed {seed}: killed after step {step}")
-    workdir = data / f"{first}_then_{then}_{mesh}"
-    processes = tiny_run.start_together(first, train(workdir, "--config.train.steps=100000"))
-    read_until(processes[0], rf"step {step}/")
-    for process in processes:
-        process.kill()
-    tiny_run.ends(processes)
-
-    sizes = [] if mesh == "data" else ["--config.mesh.data=1", f"--config.mesh.{mesh}=-1"]
-    said = finish(then, workdir, *sizes)
-    assert int(re.search(r"going on from .*checkpoints/(\d+)\n", said)[1]) >= 2, said
+    # A save waits for the one before, so that at step 5 the first is whole.
+    rng = random.Random(seed)
+    steps = [rng.randint(first, first + 1) for first in (5, 9, 13)]
+    print(f"seed {seed}: killed after steps {steps}")
+    workdir = data / "killed"
+    for count, step, sizes in zip((2, 3, 2), steps, ([], [], SPLIT), strict=True):
+        command = train(workdir, "--config.train.steps=100000", *sizes)
+        processes = tiny_run.start_together(count, command)
+        said = read_until(processes[0], rf"step {step}/")
+        for process in processes:
+            process.kill()
+        tiny_run.ends(processes)
+        assert ("going on from" in said) == (step > steps[0]), said
+        for process in range(count):
+            log = log_of(workdir, process)
+            start = rf"^--- \S+ process {process} of {count} on \S+, pid \d+ \(found by: local, "
+            assert len(re.findall(start, log, re.M)) == (2 if sizes else 1), "appended to"
+            assert f"step {step}/100000" in log or process > 0
+    said = finish(1, workdir)
+    assert int(re.search(r"going on from .*checkpoints/(\d+)\n", said)[1]) >= steps[1], said
     assert_same_run(workdir, straight)
-
-    for process in range(first):
-        log = log_of(workdir, process)
-        start = rf"^--- \S+ process {process} of {first} on \S+, pid \d+ \(found by: local, "
-        assert len(re.findall(start, log, re.M)) == (2 if first == then else 1), log
-        assert f"step {step}/100000" in log or process > 0
     assert not (straight / "logs").exists(), "one process writes none"
+
+
+def digests(count, devices, data, first, steps, sizes):
+    """What each of `count` processes says of each step's batch: a step and a digest, and rows."""
+    script = str(pathlib.Path(__file__).with_name("global_batches.py"))
+    command = [sys.executable, script, str(data / "data")]
+    command += [json.dumps(value) for value in (first, steps, 12, sizes)]
+    ended = tiny_run.ends(tiny_run.start_together(count, command, devices))
+    assert all(status == 0 for status, _ in ended), ended
+    lines = [re.findall(r"^(\d+) (\d+) (\w{64})$", said, re.M) for _, said in ended]
+    return [[(step, digest) for step, _, digest in of_one] for of_one in lines], lines
+
+
+@pytest.fixture(scope="module")
+def batches_of_one(data):
+    ((whole,), _) = digests(1, 1, data, 0, 8, {"data": 1})
+    assert len({digest for _, digest in whole}) == 8, "no two batches are alike"
+    return whole
 
 
 @pytest.mark.parametrize(
@@ -119,21 +133,11 @@ def test_killed_at_a_random_step_and_resumed_otherwise_equals_one_process(
     [(2, 1, {"data": 2}), (3, 1, {"data": 3}), (4, 1, {"data": 2, "fsdp": 2}),
      (2, 2, {"data": 2, "context": 2})],
 )  # fmt: skip
-def test_batches_are_identical_on_any_number_of_processes(data, count, devices, sizes):
-    script = str(pathlib.Path(__file__).with_name("global_batches.py"))
-
-    def digests(count, devices, first, steps, sizes):
-        command = [sys.executable, script, str(data / "data")]
-        command += [json.dumps(value) for value in (first, steps, 12, sizes)]
-        ended = tiny_run.ends(tiny_run.start_together(count, command, devices))
-        assert all(status == 0 for status, _ in ended), ended
-        lines = [re.findall(r"^(\d+) (\d+) (\w{64})$", said, re.M) for _, said in ended]
-        return [[(step, digest) for step, _, digest in of_one] for of_one in lines], lines
-
-    whole, _ = digests(1, 1, 0, 8, {"data": 1})
-    assert len({digest for _, digest in whole[0]}) == 8, "no two batches are alike"
-    found, lines = digests(count, devices, 3, 5, sizes)
-    assert found == [whole[0][3:]] * count
+def test_batches_are_identical_on_any_number_of_processes(
+    data, batches_of_one, count, devices, sizes
+):
+    found, lines = digests(count, devices, data, 3, 5, sizes)
+    assert found == [batches_of_one[3:]] * count
     assert {int(rows) for of_one in lines for _, rows, _ in of_one} == {12 // count}
 
 

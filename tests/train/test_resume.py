@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 
 import numpy as np
 import pytest
@@ -13,18 +12,12 @@ from tiny_run import leaves, read_until
 
 
 def start(*arguments):
-    return subprocess.Popen(
-        tiny_run.command("train", *arguments),
-        env=tiny_run.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return tiny_run.start(tiny_run.command("train", *arguments))
 
 
 def train(*arguments, variant="base"):
-    """A run in this process that nothing disturbs; what it printed."""
-    status, said = tiny_run.here_alone(*tiny_run.words("train", *arguments, variant=variant))
+    """A run that nothing disturbs; what it printed."""
+    status, said = tiny_run.run(tiny_run.command("train", *arguments, variant=variant))
     assert status == 0, said
     return said
 
@@ -60,9 +53,8 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_bit(data, straight):
         if later.name.isdigit() and int(later.name) > 20:
             shutil.rmtree(later)
 
-    done = tiny_run.run("train", *arguments, "--config.train.steps=40")
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"going on from .*checkpoints/20\n", done.stdout), done.stdout
+    said = train(*arguments, "--config.train.steps=40")
+    assert re.search(r"going on from .*checkpoints/20\n", said), said
     assert_same(straight, workdir)
     steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()]
     assert steps == sorted(set(steps)), "each step is told once"
@@ -85,8 +77,8 @@ def test_sigterm_saves_and_says_so(data):
     process = start("--workdir", workdir, "--config.train.steps=100000")
     read_until(process, r"step 5/")
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 75, out
+    ((status, out),) = tiny_run.ends([process], timeout=60)
+    assert status == 75, out
     (step,) = re.findall(r"stopped by a signal at step (\d+), checkpoint saved", out)
     assert (workdir / "checkpoints" / step).is_dir()
     assert json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])["step"] == int(step)

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 import time
 
@@ -26,13 +25,7 @@ def command(name, workdir, *words):
 
 
 def start(name, workdir, *words):
-    return subprocess.Popen(
-        command(name, workdir, *words),
-        env=tiny_run.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return tiny_run.start(command(name, workdir, *words))
 
 
 def finish(process):
@@ -87,8 +80,8 @@ def test_two_processes_do_one_experiment_together(tmp_path):
         processes = tiny_run.start_together(2, command(name, tmp_path / "two", *words))
         ended = tiny_run.ends(processes)
         assert [status for status, _ in ended] == [0, 0], ended
-        status, said = finish(start(name, tmp_path / "one", *words))
-        assert status == 0, said
+    status, said = finish(start(name, tmp_path / "one", *words))
+    assert status == 0, said
     two, one = (
         json.loads((tmp_path / which / "permutation/seed_0/videojam.json").read_text())["losses"]
         for which in ("two", "one")
