@@ -3,7 +3,7 @@
 import collections
 import json
 import shutil
-import subprocess
+import sys
 import types
 
 import pytest
@@ -103,22 +103,26 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_is_not_begun(data, monkeypat
     assert not any(path.name.isdigit() for path in (data / "small" / "checkpoints").iterdir())
 
 
+# Files of at most 4 KiB, compiled programs among them, which are not kept.
+FULL_DISK = """
+import resource, sys, jax
+jax.config.update("jax_compilation_cache_dir", "")
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+from videojam_jax import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
 def test_a_disk_that_takes_no_more_leaves_the_last_checkpoint(base, data):
     workdir = shutil.copytree(base, data / "full")
-    done = subprocess.run(
-        ["bash", "-c", 'ulimit -f 4; exec "$@"', "_"]  # files of at most 4 KiB
-        + tiny_run.command("train", "--workdir", workdir, "--config.train.steps=10"),
-        env={**tiny_run.environment(), "JAX_COMPILATION_CACHE_DIR": ""},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    words = tiny_run.words("train", "--workdir", workdir, "--config.train.steps=10")
+    status, said = tiny_run.run([sys.executable, "-c", FULL_DISK, *words])
     # orbax's own threads say much on the way; the last word is ours, and no traceback is.
-    assert done.returncode == 2
+    assert status == 2, said
     # A thread of theirs may have begun a line that ours then ends.
-    error = [line for line in done.stderr.splitlines() if "videojam: error: " in line]
-    assert len(error) == 1 and "could not be written" in error[0], done.stderr[-2000:]
+    error = [line for line in said.splitlines() if "videojam: error: " in line]
+    assert len(error) == 1 and "could not be written" in error[0], said[-2000:]
     assert "last whole one is step 5" in error[0]
-    assert "videojam_jax/" not in done.stderr
+    assert "videojam_jax/" not in said
     assert (workdir / "checkpoints" / "5").is_dir()
     assert not (workdir / "checkpoints" / "10").exists()

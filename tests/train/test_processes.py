@@ -32,6 +32,34 @@ STEP = ("rest", "['step']")
 GO_ON = "run the same command to go on"
 
 
+# Keeps no compiled programs.
+UNCACHED = """
+import jax
+jax.config.update("jax_compilation_cache_dir", "")
+"""
+# The files of one process may have 48 KiB.
+LIMITED = UNCACHED + """
+import os, resource
+if os.environ["VIDEOJAM_PROCESS"] == "{}":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (48 * 1024, 48 * 1024))
+"""
+# Tells of each program that it compiles.
+TELLING = UNCACHED + """
+import sys
+jax.config.update("jax_log_compiles", True)
+from videojam_jax import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+# Waits for 10 seconds, not 60, for a sign of life of another process.
+IMPATIENT = """
+import sys
+from videojam_jax import cli
+from videojam_jax.parallel import distributed
+distributed.HEARTBEAT_SECONDS = 10
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
 def train(workdir, *arguments):
     return tiny_run.command("train", "--workdir", workdir, *RUN, *arguments)
 
@@ -162,12 +190,8 @@ def test_sigterm_to_one_process_saves_one_step_of_all(data):
 
 def test_sigterm_while_the_first_step_compiles_is_not_lost(data):
     workdir = data / "told_early"
-    processes = tiny_run.start_together(
-        2,
-        train(workdir, "--config.train.steps=100000", "--config.train.checkpoint_every=1000"),
-        JAX_LOG_COMPILES="1",
-        JAX_COMPILATION_CACHE_DIR="",
-    )
+    command = train(workdir, "--config.train.steps=100000", "--config.train.checkpoint_every=1000")
+    processes = tiny_run.start_together(2, [sys.executable, "-c", TELLING, *command[3:]])
     read_until(processes[0], r"Compiling jit\(step\)")
     processes[0].send_signal(signal.SIGTERM)
     ended = tiny_run.ends(processes, timeout=60)
@@ -225,16 +249,6 @@ def test_a_checkpoint_whose_writers_were_killed_is_not_taken_for_whole(data, str
     assert_same_run(workdir, straight)
 
 
-# Waits for 10 seconds, not 60, for a sign of life of another process.
-IMPATIENT = """
-import sys
-from videojam_jax import cli
-from videojam_jax.parallel import distributed
-distributed.HEARTBEAT_SECONDS = 10
-sys.exit(cli.main(sys.argv[1:]))
-"""
-
-
 def test_a_process_that_no_longer_answers_counts_as_lost_after_the_heartbeat(data):
     workdir = data / "silent"
     command = [sys.executable, "-c", IMPATIENT, *train(workdir, "--config.train.steps=100000")[3:]]
@@ -253,12 +267,11 @@ def test_a_process_that_no_longer_answers_counts_as_lost_after_the_heartbeat(dat
 @pytest.mark.parametrize("limited", [0, 1])
 def test_a_process_that_cannot_write_its_part_of_a_checkpoint_ends_all(data, limited):
     workdir = data / f"disk_of_{limited}_full"
-    limit = f'[[ $VIDEOJAM_PROCESS != {limited} ]] || ulimit -f 48; exec "$@"'  # KiB a file
     command = train(
         workdir, "--config.train.steps=100000", "--config.model.trunk.width=64", *SPLIT
     )
-    command = ["bash", "-c", limit, "_", sys.executable, "-c", IMPATIENT, *command[3:]]
-    processes = tiny_run.start_together(2, command, JAX_COMPILATION_CACHE_DIR="")
+    command = [sys.executable, "-c", LIMITED.format(limited) + IMPATIENT, *command[3:]]
+    processes = tiny_run.start_together(2, command)
     ended = tiny_run.ends(processes, timeout=90)
     status, said = ended[limited]
     assert status == 2, said
