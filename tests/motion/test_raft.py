@@ -15,7 +15,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from videojam_jax.errors import UserError
 from videojam_jax.models.raft import RAFT, SIZES
 from videojam_jax.motion import raft
-from videojam_jax.motion.warp import occlusion
 
 UPDATES = 2
 # Any network will do that looks for where pixels go: this one compiles in half the time.
@@ -58,13 +57,6 @@ def estimate(params):
         static_argnums=2,
     )
     return lambda video, pairs: np.asarray(jitted(params, video, pairs))
-
-
-@pytest.fixture(scope="module")
-def both_ways():
-    """`(params, video) -> forward, backward, hidden`, two pairs at once."""
-    run = jax.jit(functools.partial(raft.both_ways, MODEL, updates=UPDATES, pairs=2))
-    return lambda params, video: jax.device_get(run(params, video))
 
 
 def clips(b=2, t=4, height=28, width=36, seed=0):
@@ -135,31 +127,12 @@ def test_the_flow_of_small_frames_is_that_of_enlarged_ones_in_their_own_pixels(e
     np.testing.assert_allclose(got, wanted, atol=1e-4)
 
 
-def test_both_ways_are_the_flow_of_the_clip_and_of_the_clip_reversed(estimate, both_ways, params):
-    video = clips()
-    forward, backward, hidden = both_ways(params, video)
-    np.testing.assert_allclose(forward, estimate(video, 2), atol=1e-4)
-    np.testing.assert_allclose(backward, estimate(video[:, ::-1], 2)[:, ::-1], atol=1e-4)
-    assert hidden.shape == (2, 3, 28, 36)
-
-
-def test_pixels_whose_way_back_leads_elsewhere_are_hidden(both_ways, params):
-    # Random weights never lead back; flows of a fraction of a pixel mostly pass as if.
-    head = {name: 0.1 * x for name, x in params["update"]["flow_head2"].items()}
-    params = {**params, "update": {**params["update"], "flow_head2": head}}
-    forward, backward, hidden = both_ways(params, clips())
-    for clip, pair in np.ndindex(2, 3):
-        wanted = occlusion(forward[clip, pair], backward[clip, pair])
-        assert (hidden[clip, pair] != wanted).mean() < 0.01  # ties of the last digit
-    assert 0.05 < hidden.mean() < 0.95, hidden.mean()
-
-
-def test_clips_divided_over_devices_give_the_same_flow_and_send_nothing(both_ways, params):
+def test_clips_divided_over_devices_give_the_same_flow_and_send_nothing(estimate, params):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     apart, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
     video = clips(b=8)
     run = jax.jit(
-        functools.partial(raft.both_ways, MODEL, updates=UPDATES, pairs=2),
+        functools.partial(raft.flow_of_clips, MODEL, updates=UPDATES, pairs=2),
         in_shardings=(whole, apart),
         out_shardings=apart,
     )
@@ -169,10 +142,9 @@ def test_clips_divided_over_devices_give_the_same_flow_and_send_nothing(both_way
     )
     assert not sent, set(sent)
     found = compiled(jax.device_put(params, whole), jax.device_put(video, apart))
-    alone = [both_ways(params, video[i : i + 2]) for i in range(0, 8, 2)]
-    for got, parts in zip(found[:2], zip(*alone), strict=False):
-        assert got.sharding.is_equivalent_to(apart, got.ndim)
-        np.testing.assert_allclose(got, np.concatenate(parts), atol=1e-4)
+    assert found.sharding.is_equivalent_to(apart, found.ndim)
+    alone = [estimate(video[i : i + 2], 2) for i in range(0, 8, 2)]
+    np.testing.assert_allclose(found, np.concatenate(alone), atol=1e-4)
 
 
 @pytest.mark.parametrize(

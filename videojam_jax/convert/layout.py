@@ -29,6 +29,5 @@ class Row:
 
 # torch keeps [out, in, ...], flax [..., in, out].
 LINEAR = (1, 0)
-CONV1D = (2, 1, 0)
 CONV2D = (2, 3, 1, 0)
 CONV3D = (2, 3, 4, 1, 0)

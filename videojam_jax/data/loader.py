@@ -43,11 +43,6 @@ class Dataset:
         """`(t, h, w, c)` of a video latent and of a motion latent."""
         return tuple(self.manifest["shapes"]["latent"])
 
-    @property
-    def video_shape(self) -> tuple[int, int, int, int]:
-        """`(t, h, w, 3)` of the clips that were encoded."""
-        return tuple(self.manifest["shapes"]["video"])
-
     def __len__(self) -> int:
         return self.manifest["clips"]
 

@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange, reduce
 from jax import lax
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from videojam_jax.errors import UserError
 from videojam_jax.models.raft import DOWN, RAFT
-from videojam_jax.motion.warp import occlusion
 
 # RAFT was trained on larger frames, and its coarsest correlations of smaller ones are of a
 # pixel or none. Frames with a shorter side below this are enlarged first.
@@ -73,48 +72,6 @@ def flow_of_clips(
         return _refine(model, params, features[:, :-1], features[:, 1:], context, updates)
 
     return _in_groups(forward, video, pairs)
-
-
-def both_ways(
-    model: RAFT,
-    params: Mapping[str, Any],
-    video: Clips,
-    *,
-    updates: int = 12,
-    pairs: int = 4,
-) -> tuple[
-    Float[Array, "b s h w 2"], Float[Array, "b s h w 2"], Bool[Array, "b s h w"]
-]:
-    """The flow between neighbouring frames in both directions, and what of it cannot be right.
-
-    Arguments as of `flow_of_clips`.
-
-    Returns:
-      flow from frame i to i + 1; flow from frame i + 1 to i; the pixels of frame i that
-      frame i + 1 does not show (`motion.warp.occlusion`).
-    """
-
-    def back_and_forth(frames):
-        features = _encode(model, params, frames, "features")
-        context = _encode(model, params, frames, "context")
-        # The direction is an axis beside the pairs, so the clips stay the outermost one.
-        first = jnp.stack([features[:, :-1], features[:, 1:]], 1)
-        context = jnp.stack([context[:, :-1], context[:, 1:]], 1)
-        b, _, n = first.shape[:3]
-        flow = _refine(
-            model,
-            params,
-            rearrange(first, "b d n ... -> b (d n) ..."),
-            rearrange(first[:, ::-1], "b d n ... -> b (d n) ..."),
-            rearrange(context, "b d n ... -> b (d n) ..."),
-            updates,
-        )
-        # Pairs outside, directions inside: groups are joined along the second axis.
-        return rearrange(flow, "b (d n) ... -> b n d ...", d=2, n=n)
-
-    flow = _in_groups(back_and_forth, video, pairs)
-    forward, backward = flow[:, :, 0], flow[:, :, 1]
-    return forward, backward, jax.vmap(jax.vmap(occlusion))(forward, backward)
 
 
 def _in_groups(

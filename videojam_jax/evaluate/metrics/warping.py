@@ -3,8 +3,9 @@
 A clip in which surfaces keep their look while they move has a small one; noise, flicker
 and shuffled frames have a large one, since no flow leads from one frame to the next.
 
-The formulas are those of `motion.warp`, and the tests hold that they agree. Places are
-looked up by OpenCV here, which rounds them to 1/32 pixel and takes a tenth of the time.
+Flow leads from a pixel of a frame to where that pixel is in the next. So the next frame, looked
+up at the ends of the flow, shows this one again, except where what this one shows is hidden
+there or has left the picture. OpenCV looks up, at places rounded to 1/32 pixel.
 """
 
 import cv2
@@ -19,9 +20,13 @@ MOST_HIDDEN = 0.25
 def hidden(
     forward: Float[np.ndarray, "s h w 2"], backward: Float[np.ndarray, "s h w 2"]
 ) -> Bool[np.ndarray, "s h w"]:
-    """Pixels of each frame that the next one does not show, as `warp.occlusion` has it.
+    """Pixels of each frame that the next one does not show, by going there and back.
 
-    With the two flows exchanged: pixels of each next frame that this one does not show.
+    With `f` the flow of a pixel and `g` the backward flow where it arrives, a seen pixel
+    returns to its place, `f + g = 0`. It counts as hidden where
+    `|f + g|^2 >= 0.01 (|f|^2 + |g|^2) + 0.5` (Sundaram, Brox and Keutzer 2010, with their
+    constants), or where it leaves the picture. With the two flows exchanged: pixels of each
+    next frame that this one does not show.
 
     Args:
       forward: flow from frame i to i + 1, in pixels.
@@ -94,7 +99,7 @@ def _look_up(
     x: Float[np.ndarray, "s h w"],
     y: Float[np.ndarray, "s h w"],
 ) -> Float[np.ndarray, "s h w c"]:
-    """`warp.backward_warp` of each frame: bilinear, the border's pixels repeat."""
+    """Each frame at these places: bilinear, the border's pixels repeat."""
     found = [
         cv2.remap(*one, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for one in zip(frames, x, y, strict=True)
