@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from videojam_jax.diffusion.loss import LossOptions, joint_loss, squared_error
+from videojam_jax.diffusion import loss as losses
+from videojam_jax.diffusion.loss import LossOptions, squared_error
 from videojam_jax.errors import UserError
 
 b, n = 6, 5
@@ -26,6 +27,11 @@ def batch(motion=True, embeddings=False):
     return dict(
         x1=x1, d1=d1, text=text, text_mask=mask, null_text=null_text, null_mask=jnp.arange(n) < 1
     )
+
+
+def joint_loss(velocity, *, options=LossOptions(), **given):
+    """As the training step puts it together."""
+    return losses.joint_loss(velocity, losses.noised_batch(**given, options=options), options)
 
 
 class Recorder:
@@ -66,8 +72,9 @@ def test_noise_is_standard_normal_and_independent_between_video_and_motion():
     text, mask = jnp.ones((8, 1), jnp.int32), jnp.ones((8, 1), bool)
     model = Recorder()
     joint_loss(
-        model, x1, x1, text, mask, text[0], mask[0], jax.random.key(5), LossOptions(0.0, 0.0)
-    )
+        model, x1=x1, d1=x1, text=text, text_mask=mask, null_text=text[0], null_mask=mask[0],
+        key=jax.random.key(5), options=LossOptions(0.0, 0.0),
+    )  # fmt: skip
     x0 = recover(model.asked["x_t"], x1, model.asked["t"]).ravel()
     d0 = recover(model.asked["d_t"], x1, model.asked["t"]).ravel()
     bound = 4 / np.sqrt(x0.size)

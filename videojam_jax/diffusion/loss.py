@@ -52,57 +52,6 @@ class LossOptions:
             raise UserError(f"sigma_min is {self.sigma_min}; it must lie in [0, 1)")
 
 
-def joint_loss(
-    velocity: Velocity,
-    x1: Float[Array, "b *shape"],
-    d1: Float[Array, "b *shape"] | None,
-    text: Shaped[Array, "b n *e"],
-    text_mask: Bool[Array, "b n"],
-    null_text: Shaped[Array, "n *e"],
-    null_mask: Bool[Array, " n"],
-    key: PRNGKeyArray,
-    options: LossOptions = LossOptions(),
-) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The joint flow-matching loss of appearance and motion.
-
-        loss = E || u_x - v_x ||^2 + motion_weight E || u_d - v_d ||^2
-        (u_x, u_d) = u+([x_t, d_t], y, t),  v_x = x1 - x0,  v_d = d1 - d0  (sigma_min = 0)
-
-    VideoJAM (arXiv 2502.02492, section 4.2, equation 6). Each norm is a mean
-    over the elements of its half, so `motion_weight = 1` is the paper's equal
-    weighting. Video and motion share one time `t`; their noises are independent.
-    Text and motion are dropped independently (see `conditions.py`).
-    Everything here is computed in float32, whatever the latents are stored in.
-
-    Every random number comes from `key`, one part of it for each purpose, so the
-    noise of the video, the times and the dropped texts are the same with and
-    without motion.
-
-    Args:
-      velocity: the model (see `path.Velocity`).
-      x1: clean video latents.
-      d1: clean motion latents, or None for a base model.
-      text, text_mask: the encoded captions.
-      null_text, null_mask: the encoded empty caption, which replaces dropped text.
-      key: decides noise, times and what is dropped.
-      options: see `LossOptions`.
-
-    Returns:
-      The loss, and its parts: `appearance_loss`, and `motion_loss` where there is
-      motion.
-
-    >>> x1 = d1 = jnp.ones((2, 4, 8, 8, 3))
-    >>> text, mask = jnp.ones((2, 5), jnp.int32), jnp.ones((2, 5), bool)
-    >>> always_zero = lambda x_t, d_t, t, text, text_mask: (0 * x_t, 0 * d_t)
-    >>> loss, parts = joint_loss(
-    ...     always_zero, x1, d1, text, mask, text[0], mask[0], jax.random.key(0))
-    >>> sorted(parts), bool(loss == parts["appearance_loss"] + parts["motion_loss"])
-    (['appearance_loss', 'motion_loss'], True)
-    """
-    noised = noised_batch(x1, d1, text, text_mask, null_text, null_mask, key, options)
-    return noised_loss(velocity, noised, options)
-
-
 @flax.struct.dataclass
 class NoisedBatch:
     """What one step asks of the model, and what the answer should be: one row a sample.
@@ -135,7 +84,24 @@ def noised_batch(
     key: PRNGKeyArray,
     options: LossOptions,
 ) -> NoisedBatch:
-    """Everything random of `joint_loss`, whose arguments these are, and nothing of the model."""
+    """Everything random of a step, and nothing of the model: what is asked, and the answer.
+
+        x_t = t x1 + (1 - t) x0,  v_x = x1 - x0;  d_t, v_d alike  (sigma_min = 0)
+
+    VideoJAM (arXiv 2502.02492, section 4.2). Video and motion share one time `t`; their noises
+    are independent. Text and motion are dropped independently (see `conditions.py`). Every random
+    number comes from `key`, one part of it for each purpose, so the noise of the video, the times
+    and the dropped texts are the same with and without motion. All in float32, whatever the
+    latents are stored in.
+
+    Args:
+      x1: clean video latents.
+      d1: clean motion latents, or None for a base model.
+      text, text_mask: the encoded captions.
+      null_text, null_mask: the encoded empty caption, which replaces dropped text.
+      key: decides noise, times and what is dropped.
+      options: see `LossOptions`.
+    """
     x_key, d_key, time_key, drop_key = jax.random.split(key, 4)
     b = x1.shape[0]
     t = sample_time(time_key, b, options.time_kind, options.time_mean, options.time_std)
@@ -155,10 +121,33 @@ def noised_batch(
     return NoisedBatch(x_t, d_t, t, text, text_mask, v_x, v_d, equal, motion_share)
 
 
-def noised_loss(
-    velocity: Velocity, noised: NoisedBatch, options: LossOptions
+def joint_loss(
+    velocity: Velocity, noised: NoisedBatch, options: LossOptions = LossOptions()
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """The loss over the rows of `noised`: over parts of a batch, the results add up to the whole's."""
+    """The joint flow-matching loss of appearance and motion.
+
+        loss = E || u_x - v_x ||^2 + motion_weight E || u_d - v_d ||^2
+        (u_x, u_d) = u+([x_t, d_t], y, t)
+
+    VideoJAM (arXiv 2502.02492, section 4.2, equation 6). Each norm is a mean over the elements
+    of its half, in float32, so `motion_weight = 1` is the paper's equal weighting. Over parts
+    of a batch, the results add up to the whole's.
+
+    Args:
+      velocity: the model (see `path.Velocity`).
+
+    Returns:
+      The loss, and its parts: `appearance_loss`, and `motion_loss` where there is motion.
+
+    >>> x1 = d1 = jnp.ones((2, 4, 8, 8, 3))
+    >>> text, mask = jnp.ones((2, 5), jnp.int32), jnp.ones((2, 5), bool)
+    >>> noised = noised_batch(
+    ...     x1, d1, text, mask, text[0], mask[0], jax.random.key(0), LossOptions())
+    >>> always_zero = lambda x_t, d_t, t, text, text_mask: (0 * x_t, 0 * d_t)
+    >>> loss, parts = joint_loss(always_zero, noised)
+    >>> sorted(parts), bool(loss == parts["appearance_loss"] + parts["motion_loss"])
+    (['appearance_loss', 'motion_loss'], True)
+    """
     u_x, u_d = velocity(noised.x_t, noised.d_t, noised.t, noised.text, noised.text_mask)
     appearance_loss = (noised.appearance_share * squared_error(u_x, noised.v_x)).sum()
     if noised.d_t is None:

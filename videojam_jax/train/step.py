@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from einops import rearrange
 
-from videojam_jax.diffusion.loss import LossOptions, noised_batch, noised_loss
+from videojam_jax.diffusion.loss import LossOptions, joint_loss, noised_batch
 from videojam_jax.randomness import key_for
 from videojam_jax.train.optimizer import update_ema
 from videojam_jax.train.state import TrainState
@@ -39,7 +39,7 @@ def make_step(
     """
 
     def loss(params, noised):
-        return noised_loss(lambda *args: apply(params, *args), noised, loss_options)
+        return joint_loss(lambda *args: apply(params, *args), noised, loss_options)
 
     def step(state: TrainState, batch: dict, null: tuple) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(key_for("training", seed), state.step)
