@@ -7,8 +7,6 @@ from jaxtyping import Array, Bool, Float
 from videojam_jax.models.partition import constrain
 from videojam_jax.models.splash import splash_attention
 
-IMPLEMENTATIONS = ("xla", "cudnn", "splash")
-
 # How the work is divided over a mesh: logical names of the axes [batch, tokens, heads].
 # Where keys are tokens of the clip, every head needs all of them, so heads are divided
 # (tokens <-> heads is an all-to-all); where keys are the text, which every device

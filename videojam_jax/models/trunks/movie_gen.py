@@ -142,21 +142,17 @@ class Block(nn.Module):
         y = modulate(RMSNorm(name="norm_ffn")(x), shift2, scale2)
         x = x + gate2[:, None] * SwiGLU(self.ffn, self.dtype, name="ffn")(y)
         x = constrain(x, *TOKENS)
-        self.sow("intermediates", "tokens", x)
         return x, None
 
 
 class MovieGenTrunk(nn.Module):
     """`trunk(tokens, positions, t, text, text_mask) -> tokens`.
 
-    The tokens after each block can be read by applying the model with
-    `mutable=["intermediates"]`.
-
     Attributes:
       blocks, width, ffn, heads: 48, 6144, 16384, 48 make the 30B; 32, 3072, 8192, 24 our 4B.
       positions: frames, rows and columns of tokens that have an embedding.
       remat: name in `REMAT_POLICIES`.
-      attention: name in `models.attention.IMPLEMENTATIONS`.
+      attention: of `models.attention.attention`.
       attention_blocks: of queries and keys, for splash.
     """
 
@@ -208,7 +204,7 @@ class MovieGenTrunk(nn.Module):
             block = nn.remat(block, policy=REMAT_POLICIES[self.remat], prevent_cse=False)
         x, _ = nn.scan(
             block,
-            variable_axes={"params": 0, "intermediates": 0},
+            variable_axes={"params": 0},
             split_rngs={"params": True},
             in_axes=(nn.broadcast,) * 4,
             length=self.blocks,
