@@ -20,7 +20,7 @@ moments = jax.jit(reconstruction.moments)
 outlier_penalty = jax.jit(reconstruction.outlier_penalty)
 psnr = jax.jit(reconstruction.psnr)
 reconstruction_loss = jax.jit(reconstruction.reconstruction_loss, static_argnums=4)
-shift_and_scale = jax.jit(reconstruction.shift_and_scale)
+shift_and_scale = reconstruction.shift_and_scale
 
 RNG = np.random.default_rng(0)
 

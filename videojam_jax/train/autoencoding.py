@@ -135,9 +135,8 @@ def _measured(encode, params, mesh: Mesh, batches, config: FrozenConfigDict) -> 
         total = found if total is None else reconstruction.merge(total, found)
         clips += size
     batches.close()
-    std = np.sqrt(total.squares / total.count)
-    scale = 1 / np.maximum(std, reconstruction.SMALLEST_STD)
-    return {"shift": total.mean.tolist(), "scale": scale.tolist(), "clips": clips}
+    shift, scale = reconstruction.shift_and_scale(total)
+    return {"shift": shift.tolist(), "scale": scale.tolist(), "clips": clips}
 
 
 def _moments(net, params, video) -> reconstruction.Moments:

@@ -10,6 +10,7 @@ import dataclasses
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from videojam_jax.errors import UserError
@@ -174,12 +175,10 @@ def merge(a: Moments, b: Moments) -> Moments:
     return Moments(count, mean, a.squares + b.squares + apart**2 * a.count * part)
 
 
-def shift_and_scale(
-    measured: Moments,
-) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+def shift_and_scale(measured: Moments) -> tuple[np.ndarray, np.ndarray]:
     """What brings each channel to mean 0 and variance 1: `(latent - shift) * scale`.
 
     A channel that hardly varies (below `SMALLEST_STD`) is not blown up further.
     """
-    std = jnp.sqrt(measured.squares / measured.count)
-    return jnp.asarray(measured.mean), 1 / jnp.maximum(std, SMALLEST_STD)
+    std = np.sqrt(measured.squares / measured.count)
+    return np.asarray(measured.mean), 1 / np.maximum(std, SMALLEST_STD)
