@@ -58,16 +58,6 @@ class PromptSet:
         return [prompt.text for prompt in self.prompts]
 
 
-def of_tag(prompts: Iterable[Prompt], tag: str) -> list[Prompt]:
-    """Those that have the tag, in whatever case it is written.
-
-    >>> of_tag([Prompt("a top spins", ("Rotation",)), Prompt("a dog", ())], "rotation")
-    [Prompt(text='a top spins', tags=('Rotation',))]
-    """
-    wanted = tag.casefold()
-    return [prompt for prompt in prompts if wanted in {tag.casefold() for tag in prompt.tags}]
-
-
 def tags(prompts: Iterable[Prompt]) -> list[str]:
     """All tags, in the order in which the prompts first have them."""
     return list(dict.fromkeys(tag for prompt in prompts for tag in prompt.tags))

@@ -9,7 +9,7 @@ from videojam_jax.errors import UserError
 from videojam_jax.evaluate.statistics import wilson
 from videojam_jax.evaluate.vote.questions import NAMES
 from videojam_jax.evaluate.vote.store import SKIP, Votes
-from videojam_jax.evaluate.vote.table import results, to_markdown, write_json, write_markdown
+from videojam_jax.evaluate.vote.table import results, to_markdown, write_json
 
 PAIRS = 10
 
@@ -75,8 +75,8 @@ def test_each_rater_has_own_counts(voted):
     assert results(voted).skipped == 2
 
 
-def test_markdown_says_it_in_whole_tables(voted, tmp_path):
-    text = write_markdown(tmp_path / "votes.md", results(voted)).read_text()
+def test_markdown_says_it_in_whole_tables(voted):
+    text = to_markdown(results(voted))
     assert "**jam\\_1** (A) against **base** (B): 10 pairs, 3 raters, 2 skipped" in text
     share = wilson(12, 17)
     interval = f"{100 * share.low:.1f} – {100 * share.high:.1f} %"

@@ -171,15 +171,6 @@ def to_json(found: Results) -> dict:
     return _finite(content)
 
 
-def write_markdown(path: Path, found: Results) -> Path:
-    """Writes the tables whole.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    return write_whole(path, to_markdown(found))
-
-
 def write_json(path: Path, found: Results) -> Path:
     """Writes the numbers whole.
 

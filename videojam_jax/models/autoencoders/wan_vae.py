@@ -199,7 +199,7 @@ class WanAutoencoder(nn.Module):
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["params"],
-    meta_fields=["module", "chunk", "one_by_one"],
+    meta_fields=["module", "chunk"],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class WanVae:
@@ -212,13 +212,11 @@ class WanVae:
       module: sizes and dtype.
       params: the weights, as `module.init(...)["params"]` has them.
       chunk: latent frames that go through at once. It decides memory and speed only.
-      one_by_one: take the clips of a batch one after another, where memory is short.
     """
 
     module: WanAutoencoder
     params: Any
     chunk: int = 1
-    one_by_one: bool = False
 
     @property
     def channels(self) -> int:
@@ -262,12 +260,8 @@ class WanVae:
         def step(frames, cache):
             return self.module.apply({"params": self.params}, frames, cache, method=method)
 
-        def whole(clips):
-            return by_chunks(step, clips, self.chunk, taken, given)
-
-        if self.one_by_one:
-            return jax.lax.map(lambda clip: whole(clip[None])[0], clips)
-        return whole(constrain(clips, "batch", None, None, None, None))
+        clips = constrain(clips, "batch", None, None, None, None)
+        return by_chunks(step, clips, self.chunk, taken, given)
 
 
 def by_chunks(
