@@ -109,11 +109,10 @@ def test_every_cell_has_its_number_and_a_dash_where_there_is_none():
     assert shown.count("–") == 1
 
 
-@pytest.mark.parametrize("centre", [None, 0.5])
-def test_number_in_a_cell_stands_out_from_its_ground(centre):
+def test_number_in_a_cell_stands_out_from_its_ground():
     """At least 4.5 : 1, as WCAG 2 asks of text."""
     values = np.linspace(0, 1, 40).reshape(5, 8)
-    panel = HeatMap("", values, list("abcde"), list("ABCDEFGH"), unit="px", centre=centre)
+    panel = HeatMap("", values, list("abcde"), list("ABCDEFGH"), unit="px")
     figure = draw([panel])
     grounds = re.findall(r'<path d="[^"]*" clip-path="[^"]*" style="fill: (#\w{6})', figure.svg)
     inks = re.findall(r"fill: (#(?:ffffff|010101))", figure.svg)
@@ -134,15 +133,6 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_colours_that_diverge_are_palest_at_the_centre():
-    panel = HeatMap("", np.array([[-1.0, 0.0, 2.0]]), ["a"], list("xyz"), centre=0.0)
-    grounds = re.findall(
-        r'<path d="[^"]*" clip-path="[^"]*" style="fill: (#\w{6})', draw([panel]).svg
-    )
-    contrasts = [contrast(ground, "#ffffff") for ground in grounds]
-    assert contrasts[1] < contrasts[0] < contrasts[2]
-
-
 def test_numbers_of_a_figure_are_json_with_null_for_what_is_not_finite():
     figure = draw([heat_map(), Curves("Loss", [WITH_BAND, Line("DiT", [0, 1], [1.0, math.inf])])])
     shares, loss = json.loads(json.dumps(figure.numbers, allow_nan=False))
@@ -155,7 +145,7 @@ def test_numbers_of_a_figure_are_json_with_null_for_what_is_not_finite():
 
 def test_figure_of_nothing_measured_is_drawn_all_the_same():
     nothing = HeatMap("", np.full((1, 1), math.nan), ["a"], ["b"])
-    same = HeatMap("", np.full((1, 2), 3.0), ["a"], ["b", "c"], centre=3.0)
+    same = HeatMap("", np.full((1, 2), 3.0), ["a"], ["b", "c"])
     figure = draw([nothing, same, Curves("", [])])
     assert words(figure).count("–") == 1 and words(figure).count("3") == 2
 

@@ -149,9 +149,8 @@ def test_film_strips_fit_the_width_and_enlarge_by_whole_numbers(frames, height, 
 def test_metrics_of_a_killed_and_resumed_run_read_as_one_run(tmp_path):
     path = tmp_path / "metrics.jsonl"
     rows = [{"step": 10, "loss": 3.0}, {"step": 20, "loss": 2.0}, {"step": 20, "loss": 2.5}]
-    rows += [{"step": 20, "validation_appearance_loss": 1.0}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 30, "lo')
-    assert curves.read_metrics(path) == [rows[0], rows[2], rows[3]]
+    assert curves.read_metrics(path) == [rows[0], rows[2]]
 
 
 def test_broken_line_within_the_metrics_is_an_error_with_its_number(tmp_path):
@@ -170,12 +169,11 @@ def test_smoothing_keeps_a_constant_and_the_length():
 
 def test_drawing_is_an_svg_with_a_panel_for_each_part_of_the_loss():
     rows = run_rows()
-    rows[0]["validation_motion_loss"] = 1.0
     rows[5]["appearance_loss"] = math.nan
     svg = curves.draw([Curve("base", run_rows(motion=False)), Curve("VideoJAM", rows)])
     xml.etree.ElementTree.fromstring(svg)
     assert "Appearance loss" in svg and "Motion loss" in svg
-    assert "VideoJAM, validation" in svg and "base, validation" not in svg
+    assert "VideoJAM" in svg and "base" in svg
     assert "currentColor" in svg and curves.TEXT_COLOUR not in svg
 
 

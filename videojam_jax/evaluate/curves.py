@@ -17,8 +17,6 @@ from videojam_jax.evaluate.figures import COLOURS, PANEL, TEXT_COLOUR, to_svg
 
 # Titles of the panels and the key that each of them shows.
 PANELS = (("Appearance loss", "appearance_loss"), ("Motion loss", "motion_loss"))
-# The same key with this before it holds the loss on clips that are not trained on.
-VALIDATION = "validation_"
 MOST_POINTS = 1500
 
 
@@ -44,7 +42,7 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
         lines = path.read_bytes().rstrip(b"\n").split(b"\n")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    rows: dict[tuple, dict] = {}
+    rows: dict[int, dict] = {}
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
@@ -55,8 +53,7 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
             raise UserError(
                 f"{path}, line {number}: not a JSON object with a step; remove this line"
             ) from error
-        # Training and validation rows may share a step, and neither hides the other.
-        rows[step, frozenset(row)] = row
+        rows[step] = row
     return sorted(rows.values(), key=lambda row: row["step"])
 
 
@@ -83,7 +80,7 @@ def series(rows: Sequence[dict], key: str) -> Float[np.ndarray, "n 2"]:
 
 
 def _limits(
-    raw: Sequence[Float[np.ndarray, "_n"]], whole: Sequence[Float[np.ndarray, "_m"]]
+    raw: Sequence[Float[np.ndarray, "_n"]], whole: Sequence[Float[np.ndarray, "_n"]]
 ) -> tuple[float, float] | None:
     """A range of values that shows `whole` entirely and `raw` but for its outliers."""
     values = np.concatenate([*(np.percentile(part, [1, 99]) for part in raw), *whole])
@@ -95,8 +92,8 @@ def draw(curves: Sequence[Curve]) -> str | None:
     """The losses as an inline SVG whose text takes the colour of the page.
 
     One panel for each part of the loss that any run has: faint the values as they
-    were logged, over them a line smoothed over a fiftieth of the run, and a dot for
-    each value on validation clips. None where there is nothing to draw.
+    were logged, over them a line smoothed over a fiftieth of the run. None where there is
+    nothing to draw.
     """
     coloured = list(zip(itertools.cycle(COLOURS), curves, strict=False))
     painters = []
@@ -117,12 +114,8 @@ def _paint(axes: Axes, title: str, key: str, drawn: Sequence[tuple[str, Curve]])
         steps = points[::every, 0]
         axes.plot(steps, points[::every, 1], color=colour, alpha=0.25, linewidth=0.8)
         axes.plot(steps, line[::every], color=colour, linewidth=1.8, label=curve.name)
-        held_out = series(curve.rows, VALIDATION + key)
         raw.append(points[:, 1])
-        whole += [line, held_out[:, 1]]
-        if len(held_out):
-            label = f"{curve.name}, validation"
-            axes.plot(*held_out.T, "o", color=colour, markersize=5, label=label)
+        whole.append(line)
     if limits := _limits(raw, whole):
         axes.set_ylim(*limits)
     axes.set_title(title)

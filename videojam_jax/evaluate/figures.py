@@ -94,7 +94,6 @@ class Curves:
 
     Attributes:
       y_limits: ends of the vertical axis; None fits it to the curves and their bands.
-      log: the vertical axis counts in powers of ten.
     """
 
     title: str
@@ -102,7 +101,6 @@ class Curves:
     x_label: str = ""
     y_label: str = ""
     y_limits: tuple[float, float] | None = None
-    log: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +112,6 @@ class HeatMap:
       rows, columns: labels, from the top and from the left.
       unit: as in `table.Quantity`: "%" for shares in [0, 1].
       row_title, column_title: what the labels are.
-      limits: values of the palest and the strongest colour; None: those that there are.
-      centre: where given, colours diverge from white at this value, to blue above and
-        to red below.
     """
 
     title: str
@@ -126,8 +121,6 @@ class HeatMap:
     unit: str = ""
     row_title: str = ""
     column_title: str = ""
-    limits: tuple[float, float] | None = None
-    centre: float | None = None
 
     def __post_init__(self):
         if self.values.shape != (len(self.rows), len(self.columns)):
@@ -195,8 +188,6 @@ def _paint_curves(axes: Axes, panel: Curves, looks: dict[str, tuple[str, str]]) 
         mean = np.asarray(line.mean, np.float64)
         look = {"color": colour, "linestyle": dash, "marker": marker}
         axes.plot(line.x, mean, **look, markersize=4, linewidth=1.8, label=line.name)
-    if panel.log:
-        axes.set_yscale("log")
     if panel.y_limits is not None:
         axes.set_ylim(*panel.y_limits)
     axes.set_title(panel.title)
@@ -252,17 +243,12 @@ def _paint_heat_map(axes: Axes, panel: HeatMap) -> None:
 def _colours(panel: HeatMap) -> Callable[[float], tuple[float, ...]]:
     """From a value to its colour, red, green and blue in [0, 1]."""
     finite = panel.values[np.isfinite(panel.values)]
-    low, high = panel.limits or ((finite.min(), finite.max()) if finite.size else (0.0, 1.0))
-    if panel.centre is None:
-        colours, start, span = matplotlib.colormaps["YlGnBu"], low, high - low
-    else:
-        reach = max(abs(low - panel.centre), abs(high - panel.centre))
-        colours, start, span = matplotlib.colormaps["RdBu"], panel.centre - reach, 2 * reach
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
 
     def colour_of(value: float) -> tuple[float, ...]:
-        part = (value - start) / span if span > 0 else 0.5
-        # The ends of the palettes are too strong to tell numbers on them apart.
-        return colours(0.08 + 0.84 * min(max(part, 0.0), 1.0))[:3]
+        part = (value - low) / (high - low) if high > low else 0.5
+        # The ends of the palette are too strong to tell numbers on them apart.
+        return matplotlib.colormaps["YlGnBu"](0.08 + 0.84 * part)[:3]
 
     return colour_of
 
