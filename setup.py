@@ -41,6 +41,7 @@ setuptools.setup(
         "rich>=13.7",
         "safetensors>=0.6",
         "scipy>=1.13",
+        "sentencepiece>=0.2",
         "tensorboardX>=2.6.2",
         "tensorflow-datasets>=4.9.8",
         "tokenizers>=0.21",
@@ -59,7 +60,6 @@ setuptools.setup(
         "oracle": [
             "diffusers>=0.35",
             "protobuf>=4",
-            "sentencepiece>=0.2",
             "torch>=2.6",
             "transformers>=4.50",
         ],

@@ -1,4 +1,4 @@
-"""Tokenizers against SentencePiece and transformers, on odd texts, from files they wrote."""
+"""Tokenizers against transformers, and T5's on odd texts against what it stands on."""
 
 import json
 import random
@@ -17,7 +17,6 @@ transformers = pytest.importorskip("transformers")
 
 from tokenizers import pre_tokenizers  # noqa: E402
 
-from videojam_jax.convert.spiece import read_spiece  # noqa: E402
 from videojam_jax.convert.tokenizers import ByteTokens, open_tokenizer  # noqa: E402
 
 WORDS = (
@@ -32,27 +31,19 @@ ODD = (
     + ["🙂", "👩‍👩‍👧", "👍🏽", "ё", "각", "नि", "ะำ", "Å", "ǆ", "“x”", "don't", "42", "\U0010ffff"]
     + ["soooo", "aaaaaa", "......", "!!!", "</s>", "<pad>", "<unk>", "<0x41>", "dogcat", "<x>"]
 )
-MODELS = {
-    "as T5's": {},
-    "as mT5's, with bytes": dict(vocab_size=360, byte_fallback=True),
-    "as it is written": dict(normalization_rule_name="identity"),
-    "all spaces": dict(remove_extra_whitespaces=False),
-    "no prefix, case folded": dict(add_dummy_prefix=False, normalization_rule_name="nfkc_cf"),
-    "own pieces": dict(user_defined_symbols=["<x>", "▁▁", "dogcat"]),
-}
-
-
 def odd_texts(count, seed, pool=(*ODD, *WORDS)):
     rng = random.Random(seed)
     return ["", *pool, *("".join(rng.choices(pool, k=rng.randint(1, 9))) for _ in range(count))]
 
 
-def train(folder, **options):
+def train(folder):
     rng = random.Random(0)
     lines = [" ".join(rng.choices(WORDS, k=rng.randint(3, 15))) for _ in range(1000)]
     (folder / "text.txt").write_text("\n".join(lines), encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
-        **dict(vocab_size=80, hard_vocab_limit=False, minloglevel=2) | options,
+        vocab_size=80,
+        hard_vocab_limit=False,
+        minloglevel=2,
         input=str(folder / "text.txt"),
         model_prefix=str(folder / "spiece"),
         model_type="unigram",
@@ -62,15 +53,6 @@ def train(folder, **options):
         bos_id=-1,
     )
     return sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_ids_and_normal_form_are_sentencepiece_s(name, tmp_path):
-    theirs = train(tmp_path, **MODELS[name])
-    ours = read_spiece(tmp_path / "spiece.model")
-    for text in odd_texts(2000, seed=1):
-        assert ours.normalise(text) == theirs.normalize(text), repr(text)
-        assert ours.encode(text) == theirs.encode(text), repr(text)
 
 
 def test_a_spiece_model_gives_t5_s_ids(tmp_path):

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
 import tokenizers
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
 
-from videojam_jax.convert.spiece import SentencePiece, read_spiece
 from videojam_jax.errors import UserError, first_line
 from videojam_jax.models.text.pretrained import Tokenizer
 
@@ -83,9 +83,13 @@ class ByteTokens:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SpieceTokens:
-    """T5: the pieces of a text and the end token."""
+    """T5: the pieces of a text and the end token.
 
-    model: SentencePiece
+    By SentencePiece itself: the `tokenizers` library normalises by graphemes and knows no kinds
+    of pieces, so that "</s>" in a caption would end it.
+    """
+
+    model: sentencepiece.SentencePieceProcessor
     end: int
 
     def encode(self, captions: Sequence[str], max_length: int) -> list[list[int]]:
@@ -178,10 +182,17 @@ def _with_ends(path: Path, model: tokenizers.Tokenizer, kind: str) -> LibraryTok
 
 
 def _from_spiece(path: Path) -> SpieceTokens:
-    model = read_spiece(path)
-    if T5_END not in model.reserved:
+    model = sentencepiece.SentencePieceProcessor()
+    try:
+        model.LoadFromSerializedProto(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except RuntimeError as error:
+        raise UserError(f"{path}: not a whole SentencePiece model ({first_line(error)})") from error
+    end = model.piece_to_id(T5_END)
+    if not model.is_control(end):
         raise UserError(f"{path}: no token '{T5_END}' in it, so it is not a t5 tokenizer")
-    return SpieceTokens(model, model.reserved[T5_END])
+    return SpieceTokens(model, end)
 
 
 def _clip_from_files(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:

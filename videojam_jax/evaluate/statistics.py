@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special, stats
+from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -42,12 +42,10 @@ class Interval:
 
 
 def wilson(successes: int, n: int) -> Interval:
-    """A share and Wilson's score interval.
+    """A share and Wilson's score interval (1927).
 
-        (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
-
-    Wilson (1927). Holds for independent trials; never leaves [0, 1], and says something
-    of 0 of n and n of n as well.
+    Holds for independent trials; never leaves [0, 1], and says something of 0 of n and n of n
+    as well.
 
     >>> share = wilson(9, 10)
     >>> share.mean, round(share.low, 3), round(share.high, 3)
@@ -56,16 +54,10 @@ def wilson(successes: int, n: int) -> Interval:
     Raises:
       ValueError: `successes` is not in [0, n].
     """
-    if not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes of {n} trials")
-    if n == 0:
+    if not successes and not n:
         return Interval(math.nan, 0.0, 1.0, 0)
-    z = float(special.ndtri(0.5 + CONFIDENCE / 2))
-    p = successes / n
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    # At the ends one side is the share itself, but for rounding.
-    return Interval(p, min(p, max(0.0, middle - half)), max(p, min(1.0, middle + half)), n)
+    interval = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(successes / n, float(interval.low), float(interval.high), n)
 
 
 def mean_interval(values: Float[np.ndarray, "seeds clips"]) -> Interval:
