@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from videojam_jax.convert.layout import CONV2D, LINEAR, Row
-from videojam_jax.convert.read import as_found, dtype_in, flat, nested, public_tensors, read
+from videojam_jax.convert.read import as_found, dtype_in, flat, public_tensors, read
 from videojam_jax.convert.tensors import Tensors
 from videojam_jax.errors import UserError
 
@@ -94,12 +94,6 @@ def test_public_tensors_are_what_read_was_given(data):
     assert back.keys() == tensors.keys()
     for name, value in tensors.items():
         np.testing.assert_array_equal(back[name], value)
-
-
-def test_nested_and_flat_are_inverse():
-    tree = {"a": {"b": {"c": 1}, "d": 2}, "e": 3}
-    assert flat(tree) == {"a/b/c": 1, "a/d": 2, "e": 3}
-    assert nested(flat(tree)) == tree
 
 
 def test_a_tied_tensor_is_read_under_whichever_name_it_has():

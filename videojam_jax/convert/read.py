@@ -10,12 +10,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from videojam_jax.convert.layout import Row
 from videojam_jax.convert.tensors import Tensor, Tensors
 from videojam_jax.errors import UserError
 
 PIECE = 16 * 2**20  # bytes of a file that are read at once, to be cast
+
+# `{"a": {"b": x}}` as `{"a/b": x}`, and back.
+flat = functools.partial(traverse_util.flatten_dict, sep="/")
+nested = functools.partial(traverse_util.unflatten_dict, sep="/")
 
 
 def read(
@@ -121,27 +126,6 @@ def public_tensors(params: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, 
             back = None if row.axes is None else np.argsort(row.axes)
             found[name] = layer if back is None else layer.transpose(back)
     return found
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": x}}` as `{"a/b": x}`."""
-    found = {}
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        found |= flat(value, f"{path}/") if isinstance(value, Mapping) else {path: value}
-    return found
-
-
-def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flat`."""
-    tree: dict[str, Any] = {}
-    for path, value in arrays.items():
-        *parts, name = path.split("/")
-        branch = tree
-        for part in parts:
-            branch = branch.setdefault(part, {})
-        branch[name] = value
-    return tree
 
 
 def _public_names(row: Row) -> list[tuple[str, ...]]:

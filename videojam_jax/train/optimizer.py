@@ -87,4 +87,4 @@ def update_ema(ema, params, decay: float, step: jax.Array):
     so that a short run's average forgets its start.
     """
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, ema, params)
+    return optax.incremental_update(params, ema, 1.0 - decay)
