@@ -1,11 +1,13 @@
 """What a person types and reads."""
 
+import os
+import signal
 import types
 
 import pytest
 import tiny_run
 
-from videojam_jax import cli, lock
+from videojam_jax import build, cli, lock
 from videojam_jax.data.encode import Rates
 
 
@@ -37,6 +39,15 @@ def test_an_error_is_one_line_that_names_what_is_wrong(words, message, tmp_path,
 def test_a_wrong_word_shows_the_usage(words):
     status, out = tiny_run.here(*words)
     assert status == 2 and "usage: videojam" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_any_job_that_is_told_to_stop_ends_with_75_in_one_line(number, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "source", lambda config: os.kill(os.getpid(), number))
+    before = signal.getsignal(signal.SIGTERM)
+    status, out = tiny_run.here(*tiny_run.words("prepare", "--workdir", tmp_path))
+    assert status == 75 and "stopped by a signal; what was finished is kept" in out
+    assert len(out.splitlines()) == 1 and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_every_job_says_what_it_does():

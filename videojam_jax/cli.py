@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -21,7 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     # orbax tells of every save, and of every failure that we tell of, through absl's logger.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
-        status = arguments.run(arguments, overrides) or 0
+        with _terminated_as_by_ctrl_c():
+            status = arguments.run(arguments, overrides) or 0
     except UserError as error:
         return _fail(arguments, str(error))
     except PeerLost as error:
@@ -29,9 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         return _fail(arguments, _os_error(error))
     except KeyboardInterrupt:
-        return _fail(
-            arguments, "interrupted; what was finished is kept, run the same command to go on"
-        )
+        message = "stopped by a signal; what was finished is kept, run the same command to go on"
+        return _fail(arguments, message, STOPPED)
     except Exception as error:
         if not _is_joined(arguments):
             raise
@@ -40,6 +41,16 @@ def main(argv: list[str] | None = None) -> int:
     if _is_joined(arguments):
         _leave(arguments)
     return status
+
+
+@contextlib.contextmanager
+def _terminated_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM, which a platform sends, raises KeyboardInterrupt; `train` has a way of its own."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def prepare(arguments, overrides) -> None:

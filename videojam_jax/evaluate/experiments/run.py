@@ -7,12 +7,7 @@ from ml_collections import FrozenConfigDict
 
 from videojam_jax.evaluate.experiments import ablation, guidance, permutation, when
 from videojam_jax.evaluate.experiments.setting import Setting
-from videojam_jax.evaluate.experiments.stages import (
-    Stopped,
-    run_stages,
-    stoppable,
-    untrained,
-)
+from videojam_jax.evaluate.experiments.stages import run_stages, untrained
 from videojam_jax.parallel import distributed
 
 # Each has `stages(setting)` and `report(setting)`.
@@ -35,8 +30,8 @@ def evaluate(
       tell: is given a line when a stage begins.
 
     Returns:
-      The files of the report (none in processes other than 0), or None where SIGTERM or
-      Ctrl-C stopped it: the same call goes on.
+      The files of the report (none in processes other than 0), or None where a signal
+      stopped it: the same call goes on.
 
     Raises:
       UserError: the config's runs do not fit each other or what is in the workdir, or a stage
@@ -46,11 +41,10 @@ def evaluate(
     setting.check()
     experiment = EXPERIMENTS[setting.name]
     try:
-        with stoppable():
-            if not run_stages(experiment.stages(setting), tell):
-                return None
-            return experiment.report(setting) if distributed.leader() else []
-    except Stopped:
+        if not run_stages(experiment.stages(setting), tell):
+            return None
+        return experiment.report(setting) if distributed.leader() else []
+    except KeyboardInterrupt:
         return None
 
 

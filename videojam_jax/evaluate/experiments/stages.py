@@ -1,9 +1,7 @@
 """An experiment as stages, each of which is done once, however often it is run."""
 
-import contextlib
 import dataclasses
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -31,10 +29,6 @@ class Stage:
     name: str
     is_done: Callable[[], bool]
     make: Callable[[], bool | None]
-
-
-class Stopped(KeyboardInterrupt):
-    """SIGTERM or Ctrl-C, outside of a training; see `stoppable`. No `except Exception` holds it."""
 
 
 def run_stages(stages: Sequence[Stage], tell: Callable[[str], None]) -> bool:
@@ -128,18 +122,3 @@ def _training(setting: Setting, kind: str, seed: int) -> Stage:
         return train(config, configuration.to_json(config), folder).stopped
 
     return Stage(f"train {kind}, seed {seed}", is_done, make)
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """SIGTERM and Ctrl-C raise `Stopped`, between two lines of Python; `train` has its own way."""
-
-    def stop(number, _):
-        raise Stopped(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

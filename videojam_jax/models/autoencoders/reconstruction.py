@@ -55,7 +55,7 @@ class Options:
             least = 1 if field.name == "gradient_scales" else 0
             if not getattr(self, field.name) >= least:
                 raise UserError(
-                    f"loss.{field.name} is {getattr(self, field.name)}; "
+                    f"config.reconstruction.{field.name} is {getattr(self, field.name)}; "
                     f"it must be {least} or more"
                 )
 

@@ -307,7 +307,7 @@ class TaeNet(nn.Module):
         powers = all(n >= 1 and n & (n - 1) == 0 for n in self.compression)
         if not powers or rows != columns or max(frames, rows) > most:
             raise UserError(
-                f"autoencoder.compression is {tuple(self.compression)}; frames, rows and columns "
+                f"compression is {tuple(self.compression)}; frames, rows and columns "
                 f"must be powers of two, rows as columns, and {len(self.multipliers)} "
                 f"multipliers allow at most {most}"
             )
