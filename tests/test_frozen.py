@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,7 +138,7 @@ def test_converted_weights_are_those_that_were_converted(raft, guarded):
         for path in (raft, "random")
     )
     found, drawn = jax.device_get((found.args, drawn.args))
-    jax.tree.map(np.testing.assert_array_equal, found, drawn)
+    chex.assert_trees_all_equal(found, drawn)
 
 
 # --- what text encoders are given -------------------------------------------------------

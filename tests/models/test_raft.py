@@ -3,6 +3,7 @@
 import functools
 
 import cv2
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -232,7 +233,7 @@ def test_weights_go_out_and_come_in_again_bit_for_bit(size, naming, tmp_path):
     tensors = open_tensors(tmp_path / "raft.safetensors")
     assert detect(tensors) == (size, naming)
     again = read(tensors, layout, abstract(size), ignored=IGNORED)
-    jax.tree.map(np.testing.assert_array_equal, again, params)
+    chex.assert_trees_all_equal(again, params)
 
 
 def test_a_princeton_file_may_lack_the_prefix_and_the_second_name_of_a_norm(tmp_path):
@@ -247,7 +248,7 @@ def test_a_princeton_file_may_lack_the_prefix_and_the_second_name_of_a_norm(tmp_
     tensors = open_tensors(tmp_path / "raft.safetensors")
     assert detect(tensors) == ("large", "princeton")
     again = read(tensors, rows(*detect(tensors)), abstract("large"), ignored=IGNORED)
-    jax.tree.map(np.testing.assert_array_equal, again, params)
+    chex.assert_trees_all_equal(again, params)
 
 
 def test_files_that_are_no_raft_are_named():

@@ -5,6 +5,7 @@ import re
 import sys
 import types
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ def test_a_file_with_princeton_s_names_gives_the_same_flow(size_and_params, tmp_
     princeton_file(size, tmp_path / "raft-things.pth")
     naming, params = read_params(tmp_path / "raft-things.pth")
     assert naming == "princeton"
-    jax.tree.map(np.testing.assert_array_equal, params, of_torchvision)
+    chex.assert_trees_all_equal(params, of_torchvision)
     away = np.abs(estimated(size, params, 136, 160) - wanted(size, 136, 160)[-1])
     assert away.max() < TOLERANCE
 

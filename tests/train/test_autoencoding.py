@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -91,15 +92,8 @@ def stepped(state, options=None, critic=True, seed=3):
     return moved, metrics, after
 
 
-def assert_close(found, wanted, **tolerance):
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, **{"rtol": 1e-4, "atol": 1e-6, **tolerance}),
-        found, wanted,
-    )  # fmt: skip
-
-
-def assert_same(found, wanted):
-    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+assert_close = functools.partial(chex.assert_trees_all_close, rtol=1e-4, atol=1e-6)
+assert_same = chex.assert_trees_all_equal
 
 
 def pixels():

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,8 +53,7 @@ def run(request, tmp_path_factory):
     return folder, request.param, params, average
 
 
-def assert_same(found, wanted):
-    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+assert_same = chex.assert_trees_all_equal
 
 
 def test_a_run_s_parameters_or_their_average_are_read_as_asked(run):

@@ -1,5 +1,6 @@
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,7 +133,7 @@ def test_randomness_is_a_function_of_seed_and_step(config, step, fresh):
     one, metrics = step(fresh(), batch(config))
     two, again = step(fresh(), batch(config))
     assert float(metrics["loss"]) == float(again["loss"])
-    jax.tree.map(np.testing.assert_array_equal, one, two)
+    chex.assert_trees_all_equal(one, two)
     later = fresh()
     later = later.replace(step=later.step + 7)
     _, other = step(later, batch(config))
