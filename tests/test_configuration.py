@@ -10,6 +10,7 @@ from videojam_jax.data.shapes import SHAPES
 from videojam_jax.diffusion.guidance import RULES
 from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.diffusion.sampler import SOLVERS
+from videojam_jax.differences import flat
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders import reconstruction
 from videojam_jax.models.text.reading import READINGS
@@ -42,7 +43,7 @@ def test_every_shipped_config_is_right(path):
 @pytest.mark.parametrize("name", ["quickstart", "small_physics", "physics_minutes"])
 def test_the_control_is_trained_as_videojam_is_but_without_motion(name):
     control, joint = (
-        configuration.flat(configuration.load(f"{FOLDER / name}.py:{arg}"))
+        flat(configuration.load(f"{FOLDER / name}.py:{arg}"))
         for arg in ("control", "videojam")
     )
     assert {key for key in joint if control[key] != joint[key]} == {"model.motion"}
@@ -53,7 +54,7 @@ def test_the_control_of_the_paper_s_runs_is_trained_as_videojam_is(size):
     control = configuration.load(f"{FOLDER}/dit_{size}.py:control")
     joint = configuration.load(f"{FOLDER}/videojam_{size}.py")
     for key in ("optimizer", "train.steps", "train.batch_size", "train.init_from", "model.trunk"):
-        one, other = (configuration.flat(config) for config in (control, joint))
+        one, other = (flat(config) for config in (control, joint))
         assert {k: v for k, v in one.items() if k.startswith(key)} == {
             k: v for k, v in other.items() if k.startswith(key)
         }
@@ -62,7 +63,7 @@ def test_the_control_of_the_paper_s_runs_is_trained_as_videojam_is(size):
 @pytest.mark.parametrize("name", ["quickstart", "small_physics", "physics_minutes"])
 def test_base_and_videojam_have_one_trunk_and_one_data_set(name):
     base, joint = (
-        configuration.flat(configuration.load(f"{FOLDER / name}.py:{arg}"))
+        flat(configuration.load(f"{FOLDER / name}.py:{arg}"))
         for arg in ("base", "videojam")
     )
     changed = {key for key in base if base[key] != joint[key]}
@@ -247,5 +248,5 @@ def test_choices_are_what_the_code_knows():
 
 def test_every_key_is_explained():
     text = configuration.explain()
-    for key in configuration.flat(load()):
+    for key in flat(load()):
         assert key.rpartition(".")[2] in text

@@ -15,6 +15,7 @@ MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
 # A layer, and the layers it may import. "errors" is free to all.
 BOTTOM = {"diffusion", "parallel", "models"}
 ARROWS = {
+    "differences": set(),
     "errors": set(),
     "files": set(),
     "lock": {"files"},
@@ -25,7 +26,7 @@ ARROWS = {
     "parallel": set(),
     "models": set(),
     "motion": {"models"},
-    "data": {"files", "motion", "models"},
+    "data": {"differences", "files", "motion", "models"},
     # Reads public weights, which `prepare` and `sample` need; so it is no job beside them.
     "convert": {"files", "models", "randomness"},
     "frozen": {"parallel", "models", "motion", "convert", "randomness"},

@@ -12,6 +12,7 @@ import tiny_run
 
 from videojam_jax import configuration
 from videojam_jax.data import loader
+from videojam_jax.differences import flat
 
 ARCHIVE = pathlib.Path(__file__).with_name("kept") / "b93b228.tar.xz"
 
@@ -79,7 +80,7 @@ def test_its_run_is_gone_on_with_and_videojam_starts_from_its_base(kept, done):
 def test_a_damaged_config_of_it_is_written_anew_by_the_training_that_the_error_names(kept):
     workdir = shutil.copytree(kept / "base", kept / "damaged_config")
     path = workdir / "config.json"
-    before = configuration.flat(configuration.load_resolved(path))
+    before = flat(configuration.load_resolved(path))
     path.write_bytes(b"\xff" + path.read_bytes())
     again = words("train", workdir, "base", f"--config.train.steps={kept_run.STEPS}")
     for job in (again, ["sample", "--workdir", workdir, "--prompt", "x"]):
@@ -89,7 +90,7 @@ def test_a_damaged_config_of_it_is_written_anew_by_the_training_that_the_error_n
     path.unlink()
     status, said = tiny_run.here_alone(*again)
     assert status == 0 and f"going on from {workdir}/checkpoints/{kept_run.STEPS}\n" in said, said
-    assert configuration.flat(configuration.load_resolved(path)).keys() == before.keys()
+    assert flat(configuration.load_resolved(path)).keys() == before.keys()
 
 
 def test_a_damaged_checkpoint_of_it_is_named_and_without_it_the_one_before_is_used(kept):

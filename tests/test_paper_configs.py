@@ -11,6 +11,7 @@ import runpy
 import pytest
 
 from videojam_jax import configuration
+from videojam_jax.differences import flat
 
 FOLDER = pathlib.Path(__file__).parent.parent / "configs"
 
@@ -128,12 +129,12 @@ def said(name: str) -> dict:
     """What a config file itself says, by dotted keys."""
     stem, _, arg = name.partition(":")
     get_config = runpy.run_path(str(FOLDER / f"{stem}.py"))["get_config"]
-    return configuration.flat(get_config(*[arg] * bool(arg)))
+    return flat(get_config(*[arg] * bool(arg)))
 
 
 def loaded(name: str) -> dict:
     stem, _, arg = name.partition(":")
-    return configuration.flat(configuration.load(f"{FOLDER / stem}.py" + f":{arg}" * bool(arg)))
+    return flat(configuration.load(f"{FOLDER / stem}.py" + f":{arg}" * bool(arg)))
 
 
 def is_told(value, told) -> bool:

@@ -559,14 +559,13 @@ def _workdir(path: str | Path) -> Path:
 def _tell_changes(path: Path, config) -> None:
     """On resume, name the keys that are no longer what the run began with."""
     from videojam_jax import configuration
+    from videojam_jax.differences import differences
 
     if not path.exists():
         return
-    before = configuration.flat(configuration.load_resolved(path))
-    now = configuration.flat(config)
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key):
-            print(f"changed since this run began: config.{key} {before.get(key)!r} -> {now.get(key)!r}")
+    before = configuration.load_resolved(path)
+    for key, there, here in differences(before, config):
+        print(f"changed since this run began: config.{key} {there!r} -> {here!r}")
 
 
 def _prompts(arguments) -> list[str]:

@@ -198,21 +198,6 @@ def to_json(config: ml_collections.FrozenConfigDict) -> str:
     return json.dumps(ml_collections.ConfigDict(config).to_dict(), indent=2) + "\n"
 
 
-def flat(config: ml_collections.FrozenConfigDict) -> dict[str, Any]:
-    """`{"optimizer.b1": 0.9, ...}`."""
-    values = {}
-
-    def walk(tree, prefix):
-        for name, value in tree.items():
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{name}.")
-            else:
-                values[prefix + name] = value
-
-    walk(config.to_dict(), "")
-    return values
-
-
 def explain() -> str:
     """Every key with its default and meaning, a line each (for `videojam keys`)."""
     lines = []

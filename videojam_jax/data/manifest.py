@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from videojam_jax.data import records, shards
+from videojam_jax.differences import differences
 from videojam_jax.errors import UserError, first_line
 
 FORMAT = 1  # of the records and of the manifest
@@ -106,17 +107,11 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     if there is None:
         return
     # As JSON, so that both went the same way, tuples and all.
-    before, now = (
-        {key: json.dumps(value) for key, value in _flat(tree).items()}
-        for tree in (there, json.loads(shards.to_json(settings)))
-    )
-    for key in dict.fromkeys([*now, *before]):
-        if before.get(key) != now.get(key):
-            raise UserError(
-                f"{folder} was prepared with other settings ({path.name}): {key} is "
-                f"{before.get(key, 'not there')} in it and {now.get(key, 'not there')} now; "
-                "choose another folder, or delete this one to prepare it anew"
-            )
+    for key, before, now in differences(there, json.loads(shards.to_json(settings))):
+        raise UserError(
+            f"{folder} was prepared with other settings ({path.name}): {key} is {before!r} in it "
+            f"and {now!r} now; choose another folder, or delete this one to prepare it anew"
+        )
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any], process_index: int) -> None:
@@ -179,13 +174,3 @@ def write_null_text(folder: Path, text, process_index: int) -> None:
     """Stores the encoding of the empty caption by `text.encode`."""
     (null_text,) = text.encode([""])
     shards.write_common(folder / NULL_TEXT, records.text_to_bytes(null_text), process_index)
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`; an empty dictionary counts as a value."""
-    if not isinstance(tree, dict) or not tree:
-        return {prefix: tree}
-    flat = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
-    return flat

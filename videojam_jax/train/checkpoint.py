@@ -24,6 +24,7 @@ from videojam_jax.convert.checkpoint import (
     reading,
     restore_item,
 )
+from videojam_jax.differences import differences
 from videojam_jax.errors import UserError, first_line
 from videojam_jax.parallel import distributed
 from videojam_jax.train.state import TrainState
@@ -196,27 +197,12 @@ def restore_params(
 
 
 def _check_architecture(manager: ocp.CheckpointManager, step: int, architecture: dict) -> None:
-    difference = _first_difference(read_json(manager, step, "architecture"), architecture)
-    if difference:
-        key, there, here = difference
+    saved = read_json(manager, step, "architecture")
+    for key, there, here in differences(saved, architecture):
         raise UserError(
             f"{manager.directory / str(step)} is a checkpoint of another architecture: "
             f"{key} is {there!r} there and {here!r} in this config"
         )
-
-
-def _first_difference(saved: Any, wanted: Any, path: str = "") -> tuple[str, Any, Any] | None:
-    if isinstance(saved, dict) and isinstance(wanted, dict):
-        for key in sorted({*saved, *wanted}):
-            found = _first_difference(
-                saved.get(key, "absent"),
-                wanted.get(key, "absent"),
-                f"{path}.{key}" if path else key,
-            )
-            if found:
-                return found
-        return None
-    return None if saved == wanted else (path, saved, wanted)
 
 
 def _write_error(manager: ocp.CheckpointManager, error: Exception) -> UserError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build, configuration
+from videojam_jax.differences import differences
 from videojam_jax.errors import UserError
 
 # In the order in which they are trained: the others start from the base.
@@ -130,13 +131,10 @@ def _check_trained(folder: Path, config: FrozenConfigDict) -> None:
     path = folder / "config.json"
     if not path.is_file():
         return
-    before, now = (
-        {key: value for key, value in configuration.flat(one).items() if key.startswith(TRAINING)}
-        for one in (configuration.load_resolved(path), config)
-    )
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key):
+    before = configuration.load_resolved(path)
+    for key, there, here in differences(before, config):
+        if key.startswith(TRAINING):
             raise UserError(
-                f"{folder} was trained with config.{key} = {before.get(key)!r}, which is now "
-                f"{now.get(key)!r}: choose another --workdir, or delete that folder"
+                f"{folder} was trained with config.{key} = {there!r}, which is now {here!r}: "
+                "choose another --workdir, or delete that folder"
             )
