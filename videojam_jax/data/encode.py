@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, UInt8
 
 from videojam_jax.data import records
 from videojam_jax.data.clip import BadClip, Clip
+from videojam_jax.models.autoencoders.pixels import from_uint8
 from videojam_jax.models.text.pretrained import PretrainedText
 from videojam_jax.motion import flow_rgb
 
@@ -177,9 +178,8 @@ def _latents(
     """Latents of the clips and of their flow, whether all of a clip's is finite, and the flow."""
     if flow is None:
         flow = device_flow(video)
-    pixels = video.astype(jnp.float32) / 127.5 - 1
     rgb = flow_rgb.flow_to_rgb(flow_rgb.repeat_last(flow), sigma)
-    both = autoencoder.encode(pixels), autoencoder.encode(2 * rgb - 1)
+    both = autoencoder.encode(from_uint8(video)), autoencoder.encode(2 * rgb - 1)
     finite = [jnp.isfinite(x).all(range(1, x.ndim)) for x in (flow, *both)]
     latents = (latent.astype(jnp.bfloat16) for latent in both)
     return *latents, jnp.all(jnp.stack(finite), axis=0), flow

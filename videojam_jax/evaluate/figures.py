@@ -267,7 +267,7 @@ def _numbers(panel: Panel) -> dict:
             "unit": panel.unit,
             "rows": list(panel.rows),
             "columns": list(panel.columns),
-            "values": [[without_nan(value) for value in row] for row in panel.values.tolist()],
+            "values": without_nan(panel.values.tolist()),
         }
     lines = []
     for line in panel.lines:
@@ -275,10 +275,7 @@ def _numbers(panel: Panel) -> dict:
         arrays = {"x": line.x, "mean": line.mean} | ends
         lines.append(
             {"name": line.name}
-            | {
-                key: [without_nan(value) for value in np.asarray(array, np.float64).tolist()]
-                for key, array in arrays.items()
-            }
+            | without_nan({k: np.asarray(x, np.float64).tolist() for k, x in arrays.items()})
         )
     labels = {"x_label": panel.x_label, "y_label": panel.y_label}
     return {"title": panel.title} | labels | {"lines": lines}

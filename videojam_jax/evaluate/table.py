@@ -6,6 +6,8 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from videojam_jax.evaluate.statistics import CONFIDENCE, Interval
 
 Value = float | int | str | Interval | None
@@ -230,14 +232,20 @@ def to_json(table: Table) -> list[dict]:
 
 def _json_value(value: Value):
     if isinstance(value, Interval):
-        return {key: without_nan(item) for key, item in dataclasses.asdict(value).items()}
+        return without_nan(dataclasses.asdict(value))
     return without_nan(value)
 
 
-def without_nan(value):
-    """JSON has no number that is not finite: null instead.
+def without_nan(tree):
+    """A tree of JSON values; JSON has no number that is not finite: null instead.
 
-    >>> without_nan(float("nan")), without_nan(0.5), without_nan("n/a")
-    (None, 0.5, 'n/a')
+    >>> without_nan({"a": float("nan"), "b": (0.5, np.float32(2), "n/a")})
+    {'a': None, 'b': [0.5, 2.0, 'n/a']}
     """
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(tree, Mapping):
+        return {key: without_nan(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [without_nan(value) for value in tree]
+    if isinstance(tree, float | np.floating):
+        return float(tree) if np.isfinite(tree) else None
+    return tree.item() if isinstance(tree, np.generic) else tree

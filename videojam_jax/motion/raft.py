@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, UInt8
 
 from videojam_jax.errors import UserError
+from videojam_jax.models.autoencoders.pixels import from_uint8
 from videojam_jax.models.raft import DOWN, RAFT
 
 # RAFT was trained on larger frames, and its coarsest correlations of smaller ones are of a
@@ -97,8 +98,7 @@ def _in_groups(
 
     def group(start):
         frames = lax.dynamic_slice_in_dim(video, start, pairs + 1, axis=1)
-        scale, shift = (127.5, 1.0) if frames.dtype == jnp.uint8 else (1.0, 0.0)
-        frames = frames.astype(jnp.float32) / scale - shift
+        frames = from_uint8(frames) if frames.dtype == jnp.uint8 else frames.astype(jnp.float32)
         if factor > 1:
             size = (*frames.shape[:2], factor * height, factor * width, 3)
             frames = jax.image.resize(frames, size, "bilinear")

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from videojam_jax.models.autoencoders.pixels import to_uint8
 from videojam_jax.motion.flow_rgb import rgb_to_flow
 
 
@@ -62,16 +63,6 @@ def to_flow(
     decoded = _decode(motions, autoencoder)
     rgb = np.clip(decoded / 2 + 0.5, 0, 1)
     return rgb_to_flow(rgb, sigma).astype(np.float32), to_uint8(decoded)
-
-
-def to_uint8(video: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Pixels in [-1, 1] to 0..255: cut off outside, rounded to the nearest; NaN is black.
-
-    >>> to_uint8(np.array([-1.0, 0.0, 1.0, 7.0, np.nan])).tolist()
-    [0, 128, 255, 255, 0]
-    """
-    levels = video.astype(np.float32) * 127.5 + 127.5
-    return np.nan_to_num(levels, nan=0.0).clip(0, 255).round().astype(np.uint8)
 
 
 @jax.jit

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from videojam_jax.models.autoencoders.discriminator import discriminator_loss, generator_loss
+from videojam_jax.models.autoencoders.pixels import from_uint8
 from videojam_jax.models.autoencoders.reconstruction import (
     Options,
     adversarial_weight,
@@ -59,7 +60,7 @@ def make_step(
 
     def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(key_for("autoencoder_training", seed), state.step)
-        pixels = batch["video"].astype(jnp.float32) / 127.5 - 1
+        pixels = from_uint8(batch["video"])
         gradients, (value, parts, decoded) = jax.grad(loss, has_aux=True)(
             state.params, pixels, key, state.step
         )

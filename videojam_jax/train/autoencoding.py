@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -13,6 +12,7 @@ from videojam_jax import build
 from videojam_jax.data import raw_clips
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders import reconstruction
+from videojam_jax.models.autoencoders.pixels import from_uint8
 from videojam_jax.parallel.batch import local_rows, to_global
 from videojam_jax.parallel.rules import partitioned, replicated
 from videojam_jax.sample.generate import fetched
@@ -140,6 +140,5 @@ def _measured(encode, params, mesh: Mesh, batches, config: FrozenConfigDict) -> 
 
 
 def _moments(net, params, video) -> reconstruction.Moments:
-    pixels = video.astype(jnp.float32) / 127.5 - 1
-    mean, _ = net.apply({"params": params}, pixels, method="encode_moments")
+    mean, _ = net.apply({"params": params}, from_uint8(video), method="encode_moments")
     return reconstruction.moments(mean)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, UInt8
@@ -18,6 +17,7 @@ from videojam_jax.data.clip import BadClip
 from videojam_jax.data.video_file import gif_bytes, write_mp4
 from videojam_jax.errors import UserError
 from videojam_jax.files import write_whole
+from videojam_jax.models.autoencoders.pixels import from_uint8, to_uint8
 from videojam_jax.parallel import distributed
 from videojam_jax.parallel.rules import partitioned, replicated
 from videojam_jax.sample.generate import fetched, placed
@@ -48,9 +48,8 @@ class HeldOut:
         self._bicubic: dict[str, float] = {}
 
         def reconstruct(params, video):
-            pixels = video.astype(jnp.float32) / 127.5 - 1
-            decoded, _, _ = net.apply({"params": params["autoencoder"]}, pixels)
-            return jnp.round(jnp.clip(decoded * 127.5 + 127.5, 0, 255)).astype(jnp.uint8)
+            decoded, _, _ = net.apply({"params": params["autoencoder"]}, from_uint8(video))
+            return to_uint8(decoded)
 
         self._reconstruct = jax.jit(
             partitioned(mesh, reconstruct), out_shardings=replicated(mesh)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from videojam_jax.errors import UserError
+from videojam_jax.evaluate.table import without_nan
 from videojam_jax.files import write_whole
 from videojam_jax.sample.clips import Clips
 
@@ -132,14 +133,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _with_digest(origin: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     tree = {"digest": digest(origin), "origin": origin, **content}
-    return json.dumps(_finite(tree), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _finite(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_finite(value) for value in tree]
-    if isinstance(tree, float | np.floating):
-        return float(tree) if np.isfinite(tree) else None
-    return tree.item() if isinstance(tree, np.generic) else tree
+    return json.dumps(without_nan(tree), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from videojam_jax.evaluate.statistics import Interval, wilson
+from videojam_jax.evaluate.table import without_nan
 from videojam_jax.evaluate.vote.agreement import Agreement, agreement
 from videojam_jax.evaluate.vote.questions import NAMES
 from videojam_jax.evaluate.vote.store import read_votes
@@ -168,7 +169,7 @@ def to_markdown(found: Results) -> str:
 def to_json(found: Results) -> dict:
     """The same as JSON values; shares are from 0 to 1, and null where there is no vote."""
     content = dataclasses.asdict(found) | {"skipped": found.skipped, "notes": list(NOTES)}
-    return _finite(content)
+    return without_nan(content)
 
 
 def write_json(path: Path, found: Results) -> Path:
@@ -192,11 +193,3 @@ def _cell(text: str) -> str:
 
 def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

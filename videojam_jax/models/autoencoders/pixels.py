@@ -1,4 +1,4 @@
-"""The autoencoder without weights: space-time blocks of pixels become channels.
+"""Pixels as models have them, and the autoencoder without weights: blocks become channels.
 
 It loses nothing and needs no download, so the whole system (prepare, train,
 sample) runs on a bare machine. It compresses nothing either: use it for small
@@ -8,10 +8,28 @@ clips and for tests.
 import dataclasses
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32, UInt8
 
 from videojam_jax.errors import UserError
+
+
+def from_uint8(video: UInt8[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """0..255 to [-1, 1]."""
+    return video.astype(jnp.float32) / 127.5 - 1
+
+
+def to_uint8(video):
+    """[-1, 1] to 0..255, NumPy and JAX arrays alike: cut off, rounded to the nearest; NaN is black.
+
+    >>> to_uint8(np.array([-1.0, 0.0, 1.0, 7.0, np.nan])).tolist()
+    [0, 128, 255, 255, 0]
+    """
+    xp = jnp if isinstance(video, jax.Array) else np
+    levels = video.astype(np.float32) * 127.5 + 127.5
+    return xp.nan_to_num(levels, nan=0.0).clip(0, 255).round().astype(np.uint8)
 
 
 @jax.tree_util.register_static
