@@ -50,19 +50,6 @@ def test_any_job_that_is_told_to_stop_ends_with_75_in_one_line(number, tmp_path,
     assert len(out.splitlines()) == 1 and signal.getsignal(signal.SIGTERM) is before
 
 
-def test_every_job_says_what_it_does():
-    status, out = tiny_run.here("--help")
-    assert status == 0
-    for job in ("prepare", "train", "sample", "report", "bench", "keys"):
-        assert job in out
-
-
-def test_keys_lists_every_config_key():
-    status, out = tiny_run.here("keys")
-    assert status == 0
-    assert "config.optimizer.learning_rate = required: after the warm-up" in out
-
-
 @pytest.mark.parametrize("job", ["prepare", "plan"])
 def test_a_config_of_an_autoencoder_is_for_train_alone(job, tmp_path):
     config = str(tiny_run.ROOT / "configs" / "tae_small.py:tiny")

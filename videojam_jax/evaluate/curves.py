@@ -31,9 +31,8 @@ class Curve:
 def read_metrics(path: pathlib.Path) -> list[dict]:
     """The rows of a `metrics.jsonl`, by step.
 
-    A run that was killed may have left half a last line, and one that was resumed
-    tells some steps twice: the first is passed over, of the second the later one
-    counts.
+    A run that was killed may have left half a last line, which is passed over. Where a step
+    is told twice, the later line counts.
 
     Raises:
       UserError: there is no such file, or a line before the last is not JSON.
