@@ -5,6 +5,7 @@ import io
 import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -148,6 +149,22 @@ def read_until(process: subprocess.Popen, pattern: str) -> str:
         if re.search(pattern, line):
             return seen
     raise AssertionError(f"the run ended before {pattern!r} was printed:\n{seen}")
+
+
+def killed_after(step: int, command: list[str], workdir: pathlib.Path) -> None:
+    """Starts a training, kills it without warning once its checkpoint of a step is whole.
+
+    Its steps are quick: what else was saved in that moment is taken away.
+    """
+    process = start(command)
+    read_until(process, rf"step {step}/")
+    while not (workdir / "checkpoints" / str(step)).exists():
+        assert process.stdout.readline(), "the run ended before its checkpoint was there"
+    process.kill()
+    ends([process])
+    for later in (workdir / "checkpoints").iterdir():
+        if later.name.isdigit() and int(later.name) > step:
+            shutil.rmtree(later)
 
 
 def here(*arguments: str) -> tuple[int, str]:

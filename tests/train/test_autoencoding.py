@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import shutil
-import signal
 
 import chex
 import flax.linen as nn
@@ -17,7 +16,7 @@ import optax
 import pytest
 import tiny_run
 import tiny_tae
-from tiny_run import leaves, read_until
+from tiny_run import leaves
 
 from videojam_jax import build, configuration, frozen
 from videojam_jax.convert import checkpoint
@@ -407,17 +406,7 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_bit(tmp_path):
     workdir = tmp_path / "killed"
     endless = ["--config.train.steps=100000", "--config.train.keep=100000",
                "--config.train.sample_every=100000"]  # fmt: skip
-    process = tiny_run.start(tiny_tae.command("--workdir", workdir, *endless))
-    read_until(process, r"step 3/")
-    while not (workdir / "checkpoints" / "3").exists():
-        assert process.stdout.readline(), "the run ended before its checkpoint was there"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    for later in (workdir / "checkpoints").iterdir():
-        if later.name.isdigit() and int(later.name) > 3:
-            shutil.rmtree(later)
-
+    tiny_run.killed_after(3, tiny_tae.command("--workdir", workdir, *endless), workdir)
     said = train("--workdir", workdir)
     assert re.search(r"going on from .*checkpoints/3\n", said), said
     assert_same_run(straight, workdir)

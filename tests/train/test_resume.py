@@ -2,17 +2,12 @@
 
 import json
 import re
-import shutil
 import signal
 
 import numpy as np
 import pytest
 import tiny_run
 from tiny_run import leaves, read_until
-
-
-def start(*arguments):
-    return tiny_run.start(tiny_run.command("train", *arguments))
 
 
 def train(*arguments):
@@ -44,19 +39,9 @@ def assert_same(one, other, step=40):
 def test_killed_and_resumed_equals_uninterrupted_to_the_bit(data, straight):
     workdir = data / "killed"
     arguments = ["--workdir", workdir, "--config.train.checkpoint_every=20"]
-    # Killed without warning, with later steps logged and a later checkpoint half written.
-    process = start(*arguments, "--config.train.steps=100000", "--config.train.keep=100000")
-    read_until(process, r"step 20/")
-    while not (workdir / "checkpoints" / "20").exists():
-        assert process.stdout.readline(), "the run ended before its checkpoint was there"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    # These steps are quick: what else was saved in that moment must not help.
-    for later in (workdir / "checkpoints").iterdir():
-        if later.name.isdigit() and int(later.name) > 20:
-            shutil.rmtree(later)
-
+    # With later steps logged, and a later checkpoint half written.
+    endless = ["--config.train.steps=100000", "--config.train.keep=100000"]
+    tiny_run.killed_after(20, tiny_run.command("train", *arguments, *endless), workdir)
     said = train(*arguments, "--config.train.steps=40")
     assert re.search(r"going on from .*checkpoints/20\n", said), said
     assert_same(straight, workdir)
@@ -67,7 +52,8 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_bit(data, straight):
 
 def test_sigterm_saves_and_says_so(data):
     workdir = data / "terminated"
-    process = start("--workdir", workdir, "--config.train.steps=100000")
+    words = ["--workdir", workdir, "--config.train.steps=100000"]
+    process = tiny_run.start(tiny_run.command("train", *words))
     read_until(process, r"step 5/")
     process.send_signal(signal.SIGTERM)
     ((status, out),) = tiny_run.ends([process], timeout=60)
