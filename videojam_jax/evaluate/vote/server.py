@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from videojam_jax.evaluate.vote.store import Votes
 
 LONGEST_BODY = 1 << 16
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+PIECE = 1 << 20  # bytes of a clip that are in memory at once
 CLIP_KINDS = {".mp4": "video/mp4", ".gif": "image/gif"}
 HEADERS = {
     # The page needs nothing but this server, and nothing else may frame or read it.
@@ -306,22 +307,30 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
             file.seek(start)
             status = HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK
-            self._send(status, CLIP_KINDS[path.suffix], file.read(stop - start), headers)
+            pieces = (file.read(min(PIECE, stop - at)) for at in range(start, stop, PIECE))
+            self._begin(status, CLIP_KINDS[path.suffix], stop - start, headers)
+            self._write(pieces)
 
     def _json(self, status: int, content: dict, headers: dict[str, str] | None = None) -> None:
         self._send(status, "application/json", json.dumps(content).encode(), headers)
 
     def _send(self, status: int, kind: str, content: bytes, headers=None) -> None:
+        self._begin(status, kind, len(content), headers)
+        self._write([content])
+
+    def _write(self, pieces: Iterable[bytes]) -> None:
+        if self.command != "HEAD":
+            self.wfile.writelines(pieces)
+
+    def _begin(self, status: int, kind: str, size: int, headers=None) -> None:
         self.send_response(status)
-        base = {"Content-Type": kind, "Content-Length": str(len(content))}
+        base = {"Content-Type": kind, "Content-Length": str(size)}
         given = {**HEADERS, "Cache-Control": "no-store", **base, **(headers or {})}
         for name, value in given.items():
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
 
     def send_error(self, code, message=None, explain=None, headers=None):
         """Every error is JSON, those that the base class finds as well."""
