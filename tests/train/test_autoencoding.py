@@ -375,6 +375,11 @@ def test_a_batch_too_small_for_its_share_of_flow_clips_is_an_error(tmp_path):
     task(tmp_path, "--config.reconstruction.flow_share=0.0")
 
 
+def test_mesh_axes_that_would_divide_no_parameter_are_refused(tmp_path):
+    error = refused(tmp_path, "--config.mesh.fsdp=2")
+    assert "config.mesh.fsdp = 2: an autoencoder's parameters are not divided" in error
+
+
 def test_clips_that_do_not_divide_into_the_compression_are_an_error(tmp_path):
     error = refused(tmp_path, "--config.clip.height=17")
     assert "17 x 16" in error and "multiples of 2" in error

@@ -12,6 +12,7 @@ from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
 from videojam_jax.configuration import is_autoencoder
+from videojam_jax.errors import UserError
 from videojam_jax.parallel.batch import check_batch
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
@@ -28,6 +29,12 @@ def optimizer_of(config: FrozenConfigDict) -> optax.GradientTransformation:
 def training_mesh(config: FrozenConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The config's mesh; UserError when the model or the batch does not divide over it."""
     if is_autoencoder(config):
+        for axis, size in config.mesh.items():
+            if axis != "data" and size != 1:
+                raise UserError(
+                    f"config.mesh.{axis} = {size}: an autoencoder's parameters are not divided, each "
+                    "device has a whole copy; set it to 1, and config.mesh.data to -1"
+                )
         mesh = make_mesh(config.mesh.to_dict(), devices)
         check_batch(mesh, config.train.batch_size)
         return mesh
