@@ -25,6 +25,7 @@ from videojam_jax.data.encode import Rates
          "no_folder: there is no such folder"),
         (["prepare", "--config", tiny_run.CONFIG, "--workdir", "w", "--config.motion.flow=raft"],
          "config.motion.flow = 'raft' needs weights: set config.motion.raft.weights"),
+        (["bench", "data", "--pairs", "2"], "bench data: --pairs is of bench raft alone"),
     ],
 )  # fmt: skip
 def test_an_error_is_one_line_that_names_what_is_wrong(words, message, tmp_path, monkeypatch):

@@ -233,23 +233,31 @@ def vote(arguments, overrides) -> None:
     )
 
 
+# What `bench raft` alone takes: name, default, meaning.
+BENCH_RAFT = (
+    ("height", 256, "of the frames"),
+    ("width", 256, "of the frames"),
+    ("pairs", 8, "pairs of frames at once"),
+    ("updates", 12, "of each flow"),
+)
+
+
 def bench(arguments, overrides) -> None:
     """Speed: data (simulate, prepare, load, a training step), or raft (optical flow)."""
     _start_jax()
+    sizes = {name: getattr(arguments, name) for name, *_ in BENCH_RAFT}
     if arguments.what == "raft":
         if arguments.config or overrides:
             raise UserError("bench raft: it has no config")
         from videojam_jax.bench.raft import raft_rows
 
-        rows = raft_rows(
-            height=arguments.height,
-            width=arguments.width,
-            pairs=arguments.pairs,
-            updates=arguments.updates,
-            seconds=arguments.seconds,
-        )
+        for name, default, _ in BENCH_RAFT:
+            sizes[name] = default if sizes[name] is None else sizes[name]
+        rows = raft_rows(**sizes, seconds=arguments.seconds)
         _print_rates(rows, "pairs", arguments.json)
         return
+    if others := [name for name, value in sizes.items() if value is not None]:
+        raise UserError(f"bench data: --{others[0]} is of bench raft alone")
     from videojam_jax.bench.data import bench_data
     from videojam_jax.bench.step import step_rate
 
@@ -396,10 +404,8 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     sub.add_argument("--json", metavar="FILE", help="with --table: write it there too")
     sub = job("bench", bench, config=True, workdir=None)
     sub.add_argument("what", choices=("data", "raft"))
-    sub.add_argument("--height", type=int, default=256, help="raft: of the frames")
-    sub.add_argument("--width", type=int, default=256)
-    sub.add_argument("--pairs", type=int, default=8, help="raft: pairs of frames at once")
-    sub.add_argument("--updates", type=int, default=12, help="raft: of each flow")
+    for name, default, meaning in BENCH_RAFT:
+        sub.add_argument(f"--{name}", type=int, help=f"raft: {meaning} ({default})")
     sub.add_argument("--seconds", type=float, default=5.0, help="for each measurement")
     sub.add_argument("--json", metavar="FILE", help="write the rows there too")
     sub = job("plan", plan, config=True, workdir=None)
