@@ -24,7 +24,8 @@ OF = {
 
 def run(name, workdir, *words):
     start = [*tiny_run.experiment(name), "--workdir", workdir]
-    return tiny_run.here(*start, *tiny_run.TINY_EXPERIMENT, *OF[name], *words)
+    tiny = [*tiny_run.TINY_EXPERIMENT, "--config.change.sample.batch_size=8"]
+    return tiny_run.here_alone(*start, *tiny, *OF[name], *words)
 
 
 @pytest.fixture(scope="module")
