@@ -1,5 +1,7 @@
 """A temporal autoencoder that trains in seconds: configs/tae_small.py:tiny made tinier."""
 
+import fcntl
+import os
 import pathlib
 import sys
 
@@ -53,17 +55,19 @@ def overrides(*arguments) -> dict[str, str]:
     return dict(word.split("=", 1) for word in given)
 
 
-_trained: list[tuple[pathlib.Path, str]] = []
-
-
 def trained(tmp_path_factory) -> tuple[pathlib.Path, str]:
     """The workdir of a run of six steps that nothing disturbed, and what it printed.
 
-    One for all tests of a session; they only read it.
+    One for all tests of a session, whichever of pytest's workers they are in; they only read it.
     """
-    if not _trained:
-        workdir = tmp_path_factory.mktemp("tae") / "run"
-        status, said = tiny_run.here_alone(*words("--workdir", workdir))
-        assert status == 0, said
-        _trained.append((workdir, said))
-    return _trained[0]
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    workdir, told = root / "tae" / "run", root / "tae" / "said"
+    workdir.parent.mkdir(exist_ok=True)
+    with open(root / "tae.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            status, said = tiny_run.here_alone(*words("--workdir", workdir))
+            assert status == 0, said
+            told.write_text(said)
+    return workdir, told.read_text()

@@ -103,10 +103,10 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_is_not_begun(data, monkeypat
     assert not any(path.name.isdigit() for path in (data / "small" / "checkpoints").iterdir())
 
 
-# Files of at most 4 KiB, compiled programs among them, which are not kept.
+# Files of at most 4 KiB. Compiled programs are files as well, and would have to be kept.
 FULL_DISK = """
 import resource, sys, jax
-jax.config.update("jax_compilation_cache_dir", "")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 from videojam_jax import cli
 sys.exit(cli.main(sys.argv[1:]))
