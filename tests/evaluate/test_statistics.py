@@ -23,7 +23,7 @@ def test_wilson_s_ends_are_the_shares_that_the_score_test_just_allows(n, part):
 def test_wilson_of_no_trials_knows_nothing():
     found = wilson(0, 0)
     assert math.isnan(found.mean) and (found.low, found.high) == (0.0, 1.0)
-    with pytest.raises(ValueError, match="3"):
+    with pytest.raises(ValueError, match="3 successes of 2"):
         wilson(3, 2)
 
 

@@ -54,7 +54,9 @@ def wilson(successes: int, n: int) -> Interval:
     Raises:
       ValueError: `successes` is not in [0, n].
     """
-    if not successes and not n:
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n} trials")
+    if n == 0:
         return Interval(math.nan, 0.0, 1.0, 0)
     interval = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(successes / n, float(interval.low), float(interval.high), n)
