@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videojam_jax.data import physics
@@ -107,7 +107,6 @@ def test_rolling_on_level_ground_does_not_speed_up_or_sink():
     swing=number(20, 55), phase=number(0, 1), period=number(1.6, 2.6), rod=number(30, 50),
     pan=st.sampled_from((0.0, 0.8)),
 )  # fmt: skip
-@example(swing=51.625, phase=0.6694, period=2.4902, rod=44.0, pan=0.0)
 def test_pendulum_is_fitted(swing, phase, period, rod, pan):
     """The oracle is the simulation's integrator, the fit is the closed form."""
     gravity = rod * (2 * math.pi / (period * 15)) ** 2
@@ -116,7 +115,7 @@ def test_pendulum_is_fitted(swing, phase, period, rod, pan):
     angle = angles[1:]
     places = np.array([32, -2]) + rod * np.stack([np.sin(angle), np.cos(angle)], -1)
     places = places + pan * TIMES[:, None] * np.array([1.0, 0.0])
-    assert laws.swinging(way(places), (1, 0) if pan else (0, 0)).error < 0.2  # pixels
+    assert laws.swinging(way(places), (1, 0) if pan else (0, 0)).error < 0.15
 
 
 def test_closed_form_of_the_pendulum_is_what_is_integrated():
