@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from videojam_jax.data import records, shards
-from videojam_jax.differences import differences
+from videojam_jax.differences import differences, flat
 from videojam_jax.errors import UserError, first_line
 
 FORMAT = 1  # of the records and of the manifest
@@ -106,11 +106,15 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         path, there = folder / MANIFEST, (read_manifest(folder) or {}).get("settings")
     if there is None:
         return
-    # As JSON, so that both went the same way, tuples and all.
-    for key, before, now in differences(there, json.loads(shards.to_json(settings))):
+    # As JSON, so that both went the same way, tuples and all, and 1 is not 1.0.
+    before, now = (
+        {key: json.dumps(value) for key, value in flat(tree).items()}
+        for tree in (there, json.loads(shards.to_json(settings)))
+    )
+    for key, there, here in differences(before, now):
         raise UserError(
-            f"{folder} was prepared with other settings ({path.name}): {key} is {before!r} in it "
-            f"and {now!r} now; choose another folder, or delete this one to prepare it anew"
+            f"{folder} was prepared with other settings ({path.name}): {key} is {there} in it and "
+            f"{here} now; choose another folder, or delete this one to prepare it anew"
         )
 
 
