@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from videojam_jax.convert.tokenizers import ByteTokens, open_tokenizer
+from videojam_jax.convert.tokenizers import ByteTokens, _from_spiece, open_tokenizer
 from videojam_jax.errors import UserError
 from videojam_jax.models.text.pretrained import Tokenizer
 
@@ -126,6 +126,8 @@ def test_a_model_that_is_cut_short_or_has_no_end_is_refused(tmp_path):
     path.write_bytes(spiece([piece for piece in BASE if piece[0] != "</s>"]))
     with pytest.raises(UserError, match="no token '</s>'"):
         open_tokenizer(tmp_path, "t5")
+    with pytest.raises(UserError, match="cannot read"):
+        _from_spiece(tmp_path / "none.model")
 
 
 @given(st.text(max_size=30), st.integers(1, 40))

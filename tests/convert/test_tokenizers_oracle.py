@@ -6,10 +6,10 @@ import sys
 import types
 
 import pytest
+import sentencepiece
 
 pytestmark = pytest.mark.oracle
 
-sentencepiece = pytest.importorskip("sentencepiece")
 sys.modules.setdefault(
     "torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations")
 )
@@ -31,19 +31,27 @@ ODD = (
     + ["🙂", "👩‍👩‍👧", "👍🏽", "ё", "각", "नि", "ะำ", "Å", "ǆ", "“x”", "don't", "42", "\U0010ffff"]
     + ["soooo", "aaaaaa", "......", "!!!", "</s>", "<pad>", "<unk>", "<0x41>", "dogcat", "<x>"]
 )
+MODELS = {
+    "as T5's": {},
+    "as mT5's, with bytes": dict(vocab_size=360, byte_fallback=True),
+    "as it is written": dict(normalization_rule_name="identity"),
+    "all spaces": dict(remove_extra_whitespaces=False),
+    "no prefix, case folded": dict(add_dummy_prefix=False, normalization_rule_name="nfkc_cf"),
+    "own pieces": dict(user_defined_symbols=["<x>", "▁▁", "dogcat"]),
+}
+
+
 def odd_texts(count, seed, pool=(*ODD, *WORDS)):
     rng = random.Random(seed)
     return ["", *pool, *("".join(rng.choices(pool, k=rng.randint(1, 9))) for _ in range(count))]
 
 
-def train(folder):
+def train(folder, **options):
     rng = random.Random(0)
     lines = [" ".join(rng.choices(WORDS, k=rng.randint(3, 15))) for _ in range(1000)]
     (folder / "text.txt").write_text("\n".join(lines), encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
-        vocab_size=80,
-        hard_vocab_limit=False,
-        minloglevel=2,
+        **dict(vocab_size=80, hard_vocab_limit=False, minloglevel=2) | options,
         input=str(folder / "text.txt"),
         model_prefix=str(folder / "spiece"),
         model_type="unigram",
@@ -53,6 +61,14 @@ def train(folder):
         bos_id=-1,
     )
     return sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ids_of_odd_texts_are_sentencepiece_s(name, tmp_path):
+    theirs = train(tmp_path, **MODELS[name])
+    texts = odd_texts(2000, seed=1)
+    for text, ids in zip(texts, open_tokenizer(tmp_path, "t5").encode(texts, 1000), strict=True):
+        assert ids == [*theirs.encode(text), 1], repr(text)
 
 
 def test_a_spiece_model_gives_t5_s_ids(tmp_path):

@@ -110,6 +110,7 @@ def test_without_motion_there_is_no_motion_key_and_the_order_is_the_same(dataset
 
 def test_the_data_set_knows_its_shapes_and_the_empty_caption(dataset):
     assert dataset.latent_shape == (4, 8, 8, 12)
+    assert dataset.manifest["shapes"]["video"] == [4, 16, 16, 3]
     np.testing.assert_array_equal(dataset.null_text, [1])
     assert dataset.null_text.dtype == np.int32
 

@@ -42,8 +42,10 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_bit(data, straight):
     # With later steps logged, and a later checkpoint half written.
     endless = ["--config.train.steps=100000", "--config.train.keep=100000"]
     tiny_run.killed_after(20, tiny_run.command("train", *arguments, *endless), workdir)
-    said = train(*arguments, "--config.train.steps=40")
-    assert re.search(r"going on from .*checkpoints/20\n", said), said
+    # It comes to its end, and that is then put off.
+    for before, steps in ((20, 30), (30, 40)):
+        said = train(*arguments, f"--config.train.steps={steps}")
+        assert re.search(rf"going on from .*checkpoints/{before}\n", said), said
     assert_same(straight, workdir)
     told = [[(row["step"], row["loss"]) for row in rows_of(run)] for run in (workdir, straight)]
     assert told[0] == told[1], "each step is told once"
