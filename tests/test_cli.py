@@ -45,15 +45,15 @@ def test_a_wrong_word_shows_the_usage(words):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_any_job_that_is_told_to_stop_ends_with_75_in_one_line(number, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "source", lambda config: os.kill(os.getpid(), number))
-    # Who starts a program in the background may have had SIGINT ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    terminated = signal.getsignal(signal.SIGTERM)
+    # As it is in a program that a shell started in the background.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
     try:
         status, out = tiny_run.here(*tiny_run.words("prepare", "--workdir", tmp_path))
+        after = signal.signal(signal.SIGINT, before[0]), signal.getsignal(signal.SIGTERM)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before[0])
     assert status == 75 and "stopped by a signal; what was finished is kept" in out
-    assert len(out.splitlines()) == 1 and signal.getsignal(signal.SIGTERM) is terminated
+    assert len(out.splitlines()) == 1 and after == (signal.SIG_IGN, before[1])
 
 
 @pytest.mark.parametrize("job", ["prepare", "plan"])

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     # orbax tells of every save, and of every failure that we tell of, through absl's logger.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
-        with _terminated_as_by_ctrl_c():
+        with _stoppable():
             status = arguments.run(arguments, overrides) or 0
     except UserError as error:
         return _fail(arguments, str(error))
@@ -44,13 +44,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def _terminated_as_by_ctrl_c() -> Iterator[None]:
-    """SIGTERM, which a platform sends, raises KeyboardInterrupt; `train` has a way of its own."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _stoppable() -> Iterator[None]:
+    """SIGTERM and Ctrl-C raise KeyboardInterrupt; `train` has its own way.
+
+    So does a SIGINT that was ignored by whoever started this in the background.
+    """
+    stop = signal.default_int_handler
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def prepare(arguments, overrides) -> None:
@@ -233,31 +238,29 @@ def vote(arguments, overrides) -> None:
     )
 
 
-# What `bench raft` alone takes: name, default, meaning.
-BENCH_RAFT = (
-    ("height", 256, "of the frames"),
-    ("width", 256, "of the frames"),
-    ("pairs", 8, "pairs of frames at once"),
-    ("updates", 12, "of each flow"),
-)
+# What `bench raft` alone takes; `raft_rows` has the defaults.
+BENCH_RAFT = {
+    "height": "of the frames",
+    "width": "of the frames",
+    "pairs": "pairs of frames at once",
+    "updates": "of each flow",
+}
 
 
 def bench(arguments, overrides) -> None:
     """Speed: data (simulate, prepare, load, a training step), or raft (optical flow)."""
     _start_jax()
-    sizes = {name: getattr(arguments, name) for name, *_ in BENCH_RAFT}
+    sizes = {name: value for name, value in vars(arguments).items() if name in BENCH_RAFT}
     if arguments.what == "raft":
         if arguments.config or overrides:
             raise UserError("bench raft: it has no config")
         from videojam_jax.bench.raft import raft_rows
 
-        for name, default, _ in BENCH_RAFT:
-            sizes[name] = default if sizes[name] is None else sizes[name]
         rows = raft_rows(**sizes, seconds=arguments.seconds)
         _print_rates(rows, "pairs", arguments.json)
         return
-    if others := [name for name, value in sizes.items() if value is not None]:
-        raise UserError(f"bench data: --{others[0]} is of bench raft alone")
+    for name in sizes:
+        raise UserError(f"bench data: --{name} is of bench raft alone")
     from videojam_jax.bench.data import bench_data
     from videojam_jax.bench.step import step_rate
 
@@ -404,8 +407,10 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     sub.add_argument("--json", metavar="FILE", help="with --table: write it there too")
     sub = job("bench", bench, config=True, workdir=None)
     sub.add_argument("what", choices=("data", "raft"))
-    for name, default, meaning in BENCH_RAFT:
-        sub.add_argument(f"--{name}", type=int, help=f"raft: {meaning} ({default})")
+    for name, meaning in BENCH_RAFT.items():
+        # Not there unless given.
+        default = argparse.SUPPRESS
+        sub.add_argument(f"--{name}", type=int, default=default, help=f"raft: {meaning}")
     sub.add_argument("--seconds", type=float, default=5.0, help="for each measurement")
     sub.add_argument("--json", metavar="FILE", help="write the rows there too")
     sub = job("plan", plan, config=True, workdir=None)

@@ -12,7 +12,7 @@ from videojam_jax.motion.raft import flow_of_clips
 
 
 def raft_rows(
-    *, height: int, width: int, pairs: int, updates: int, seconds: float
+    *, height: int = 256, width: int = 256, pairs: int = 8, updates: int = 12, seconds: float
 ) -> list[dict[str, str | float]]:
     """Rows `{"name": what was measured, "pairs_per_s": rate}`, on one device.
 
