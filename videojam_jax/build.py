@@ -292,6 +292,7 @@ def autoencoder_init(config: FrozenConfigDict) -> Callable[[jax.Array], dict]:
     net, critic, clip = autoencoder_net(config), discriminator(config), config.clip
     frozen.tae_shape(config.tae).latent_shape((clip.frames, clip.height, clip.width, 3))
 
+    @jax.jit  # traced once for the shapes and for the values
     def init(key):
         video = jnp.zeros((1, config.tae.compression[0], clip.height, clip.width, 3))
         params = {"autoencoder": net.init(key, video)["params"]}

@@ -76,10 +76,10 @@ def flow_of_clips(
 
 
 def _in_groups(
-    estimate: Callable[[Float[Array, "b n h w 3"]], Float[Array, "b m *k h2 w2 2"]],
+    estimate: Callable[[Float[Array, "b n h w 3"]], Float[Array, "b m h2 w2 2"]],
     video: Clips,
     pairs: int,
-) -> Float[Array, "b s *k h w 2"]:
+) -> Float[Array, "b s h w 2"]:
     """The flow that `estimate` gives for `pairs + 1` successive frames, group after group.
 
     It is given frames as RAFT wants them: in [-1, 1], large enough, padded.
