@@ -64,13 +64,13 @@ def start(command, env):
 
     One of Python is forked, unless JAX is to see another variable as it is imported.
     """
+    command = [str(word) for word in command]
     read = (name for name in {*env, *os.environ} if name.startswith("JAX_"))
     other = command[0] != sys.executable or any(env.get(n) != os.environ.get(n) for n in read)
     if other or sys.platform != "linux":
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen(command, env=env, text=True, **pipes)
-    words = [str(word) for word in command[1:]]
-    request = json.dumps({"words": words, "env": env, "cwd": os.getcwd()}).encode()
+    request = json.dumps({"words": command[1:], "env": env, "cwd": os.getcwd()}).encode()
     status, out = os.pipe(), os.pipe()
     socket.send_fds(_server()[0], [request], [status[1], out[1]])
     os.close(status[1])

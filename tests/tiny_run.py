@@ -40,12 +40,13 @@ TINY = [
     "--config.sample.emulate=8",
     "--config.sample.batch_size=2",
 ]
+CLI = [sys.executable, "-m", "videojam_jax.cli"]
 CONFIG = str(ROOT / "configs" / "quickstart.py")
 # The same for the runs of an experiment.
 TINY_EXPERIMENT = [
     *(word.replace("--config.", "--config.change.", 1) for word in TINY),
     "--config.change.train.steps=10",
-    "--config.change.mesh.data=-1",  # all devices of the tests
+    "--config.change.mesh.data=-1",  # all devices there are
     "--config.change.optimizer.learning_rate=1e-3",  # base and control share a compiled step
     "--config.clips=10",
     "--config.shown=2",
@@ -71,7 +72,13 @@ def words(job: str, *arguments: str, variant: str = "base") -> list[str]:
 
 
 def command(job: str, *arguments: str, variant: str = "base") -> list[str]:
-    return [sys.executable, "-m", "videojam_jax.cli", *words(job, *arguments, variant=variant)]
+    return [*CLI, *words(job, *arguments, variant=variant)]
+
+
+def command_after(program: str, command: list[str]) -> list[str]:
+    """A command of `videojam`, in whose process a program of Python is run first."""
+    main = "\nimport sys\nfrom videojam_jax import cli\nsys.exit(cli.main(sys.argv[1:]))\n"
+    return [sys.executable, "-c", program + main, *command[len(CLI) :]]
 
 
 def start(command: list[str], devices: int = 1, **variables: str) -> subprocess.Popen:

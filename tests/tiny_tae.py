@@ -3,7 +3,6 @@
 import fcntl
 import os
 import pathlib
-import sys
 
 import tiny_run
 
@@ -47,7 +46,7 @@ def words(*arguments) -> list[str]:
 
 
 def command(*arguments) -> list[str]:
-    return [sys.executable, "-m", "videojam_jax.cli", *words(*arguments)]
+    return [*tiny_run.CLI, *words(*arguments)]
 
 
 def overrides(*arguments) -> dict[str, str]:

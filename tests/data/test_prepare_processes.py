@@ -1,7 +1,6 @@
 """`videojam prepare` by several processes: the same bytes as by one, killed or not."""
 
 import signal
-import sys
 
 import pytest
 import tiny_run
@@ -15,7 +14,7 @@ SHARDS = 6  # of 24 clips
 
 # `videojam`, killed at shard 4 when FUNCTION is about to run for it.
 KILLED = """
-import os, signal, sys
+import os, signal
 from videojam_jax.data import shards
 
 function = shards.FUNCTION
@@ -26,8 +25,6 @@ def run_or_die(path, *rest):
     return function(path, *rest)
 
 shards.FUNCTION = run_or_die
-from videojam_jax.cli import main
-sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -71,9 +68,7 @@ def test_every_file_has_the_same_bytes_by_any_number_of_processes(by_one, tmp_pa
 @pytest.mark.parametrize("function", ["write_note", "_holds"])
 def test_one_of_three_is_killed_and_two_finish_what_it_left(by_one, tmp_path, function):
     out = tmp_path / "clips"
-    program = KILLED.replace("FUNCTION", function)
-    words = command(out)
-    killed = [sys.executable, "-c", program, *words[words.index("prepare") :]]
+    killed = tiny_run.command_after(KILLED.replace("FUNCTION", function), command(out))
     ended = tiny_run.ends(tiny_run.start_together(3, killed))
     # The others do not need it, and say what is left.
     assert [status for status, _ in ended] == [0, -signal.SIGKILL, 0], ended

@@ -7,7 +7,6 @@ random ones of RAFT.
 import json
 import re
 import signal
-import sys
 
 import jax
 import numpy as np
@@ -23,7 +22,6 @@ from videojam_jax.data.video_file import read_video, write_mp4
 
 pytestmark = pytest.mark.multiprocess
 
-CLI = [sys.executable, "-m", "videojam_jax.cli"]
 VIDEOS, CLIPS, FPS = 5, 10, 6.0  # two clips in each
 WORDS = ("to the right", "down", "größer", "", "up")
 
@@ -34,7 +32,7 @@ RAFT = [
 
 # `videojam`, killed when `FUNCTION` is called for the time number COUNT.
 KILLED = """
-import os, signal, sys
+import os, signal
 from videojam_jax.data import encode, shards
 
 function, calls = FUNCTION, []
@@ -46,8 +44,6 @@ def run_or_die(*arguments):
     return function(*arguments)
 
 FUNCTION = run_or_die
-from videojam_jax.cli import main
-sys.exit(main(sys.argv[1:]))
 """
 # Batches hold two clips, shards four: amid the second shard, whose batches are on the devices
 # as the fifth is given to them; and where the second is whole but not noted yet.
@@ -87,7 +83,7 @@ def words(videos, *arguments):
 
 
 def job(*given):
-    status, said = tiny_run.run([*CLI, *given], 280)
+    status, said = tiny_run.run([*tiny_run.CLI, *given], 280)
     assert status == 0, said
     return said
 
@@ -95,7 +91,7 @@ def job(*given):
 def killed(moment, *given):
     function, count = MOMENTS[moment]
     program = KILLED.replace("FUNCTION", function).replace("COUNT", str(count))
-    status, said = tiny_run.run([sys.executable, "-c", program, *given], 280)
+    status, said = tiny_run.run(tiny_run.command_after(program, [*tiny_run.CLI, *given]), 280)
     assert status == -signal.SIGKILL, said
 
 
@@ -187,7 +183,7 @@ def test_raft_takes_weights_that_were_converted(whole, videos, tmp_path):
     random = whole("raft")[0]
     assert json.loads((random / "settings.json").read_text())["weights"] != wanted
 
-    status, said = tiny_run.run([*CLI, *given, "--workdir", str(random)], 280)
+    status, said = tiny_run.run([*tiny_run.CLI, *given, "--workdir", str(random)], 280)
     assert status == 2, said
     assert "prepared with other settings (settings.json): weights is" in said
 
@@ -206,7 +202,7 @@ def test_clips_of_a_trained_autoencoder_train_a_model_whose_samples_it_decodes(
     )  # fmt: skip
     assert "trained to step 2" in said
     sample = ["sample", "--workdir", str(run), "--prompt", "a square moves down"]
-    status, said = tiny_run.run([*CLI, *sample], 280)
+    status, said = tiny_run.run([*tiny_run.CLI, *sample], 280)
     assert status == 2
     assert "set config.autoencoder.weights" in said.splitlines()[-1]
 

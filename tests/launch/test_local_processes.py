@@ -180,7 +180,7 @@ def test_two_real_processes_train_lose_one_and_are_started_again(launch, tmp_pat
     status, said = tiny_run.here_alone(*tiny_run.words("prepare", "--workdir", tmp_path / "data"))
     assert status == 0, said
     workdir = tmp_path / "run"
-    job = tiny_run.command("train", "--workdir", workdir, "--config.train.log_every=1")[3:]
+    job = tiny_run.words("train", "--workdir", workdir, "--config.train.log_every=1")
     options = ["--config.train.steps=12", "--config.train.checkpoint_every=2"]
     mesh = ["--config.mesh.data=2", "--config.mesh.fsdp=-1"]
     process = launch(None, 2, "--devices", 2, "--restarts", 1, *job, *options, *mesh)

@@ -5,7 +5,6 @@ Real processes with real collectives (gloo), each with a CPU device.
 
 import json
 import signal
-import sys
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ PROMPTS = [f"a red disc falls {i}" for i in range(5)]  # three batches, the last
 
 # `videojam`, killed when it is about to write clip 3.
 KILLED = """
-import os, signal, sys
+import os, signal
 from videojam_jax.sample.files import SampleFolder
 
 add = SampleFolder.add
@@ -30,8 +29,6 @@ def add_or_die(self, number, *clips):
     add(self, number, *clips)
 
 SampleFolder.add = add_or_die
-from videojam_jax.cli import main
-sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -93,8 +90,7 @@ def test_samples_are_the_same_by_any_number_of_processes(runs, by_one, tmp_path,
 
 def test_when_one_is_killed_nothing_is_there_and_the_next_run_goes_on(runs, by_one, tmp_path):
     out = tmp_path / "out"
-    command = sample_command(runs, out)
-    killed = [sys.executable, "-c", KILLED, *command[command.index("sample") :]]
+    killed = tiny_run.command_after(KILLED, sample_command(runs, out))
     ended = tiny_run.ends(tiny_run.start_together(2, killed))
     assert ended[1][0] == -signal.SIGKILL and ended[0][0] not in (0, 2), ended
     (passing,) = tmp_path.iterdir()

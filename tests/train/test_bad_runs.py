@@ -3,7 +3,6 @@
 import collections
 import json
 import shutil
-import sys
 import types
 
 import pytest
@@ -105,18 +104,16 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_is_not_begun(data, monkeypat
 
 # Files of at most 4 KiB. Compiled programs are files as well, and would have to be kept.
 FULL_DISK = """
-import resource, sys, jax
+import resource, jax
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-from videojam_jax import cli
-sys.exit(cli.main(sys.argv[1:]))
 """
 
 
 def test_a_disk_that_takes_no_more_leaves_the_last_checkpoint(base, data):
     workdir = shutil.copytree(base, data / "full")
-    words = tiny_run.words("train", "--workdir", workdir, "--config.train.steps=10")
-    status, said = tiny_run.run([sys.executable, "-c", FULL_DISK, *words])
+    command = tiny_run.command("train", "--workdir", workdir, "--config.train.steps=10")
+    status, said = tiny_run.run(tiny_run.command_after(FULL_DISK, command))
     # orbax's own threads say much on the way; the last word is ours, and no traceback is.
     assert status == 2, said
     # A thread of theirs may have begun a line that ours then ends.

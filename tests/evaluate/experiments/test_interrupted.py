@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 import time
 
 import numpy as np
@@ -15,15 +14,14 @@ from videojam_jax.evaluate.experiments import store
 pytestmark = pytest.mark.multiprocess
 
 # One run less to train than there could be.
-WORDS = [word for word in tiny_run.TINY_EXPERIMENT if "mesh" not in word]
-WORDS.append("--config.runs.control=")
+WORDS = [*tiny_run.TINY_EXPERIMENT, "--config.runs.control="]
 # Few rows, a batch of two clips each, and sampling that takes a while.
 ABLATION = ["--config.experiment.rows=('base','videojam')", "--config.clips=8"]
 
 
 def command(name, workdir, *words):
-    return [sys.executable, "-m", "videojam_jax.cli", *tiny_run.experiment(name),
-            "--workdir", str(workdir), *WORDS, *words]  # fmt: skip
+    experiment = [*tiny_run.experiment(name), "--workdir", str(workdir)]
+    return [*tiny_run.CLI, *experiment, *WORDS, *words]
 
 
 def start(name, workdir, *words):
