@@ -5,19 +5,24 @@ import pathlib
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration
+from videojam_jax import build, configuration, keys
+from videojam_jax.config.sampling import SampleOptions
+from videojam_jax.config.schema import TRUNKS, Config, ModelOptions
 from videojam_jax.data.scenes import KINDS
 from videojam_jax.data.shapes import SHAPES
+from videojam_jax.data.simulate import SimulatedOptions
 from videojam_jax.diffusion.guidance import RULES
 from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.diffusion.sampler import SOLVERS
 from videojam_jax.differences import flat
 from videojam_jax.errors import UserError
-from videojam_jax.models.autoencoders import reconstruction
+from videojam_jax.keys import config_key, part
+from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions
+from videojam_jax.models.compute import REMAT_POLICIES
+from videojam_jax.models.text.pretrained import PretrainedOptions
 from videojam_jax.models.text.reading import READINGS
-from videojam_jax.models.trunks.movie_gen import REMAT_POLICIES
 from videojam_jax.motion.estimators import DIS_PRESETS
-from videojam_jax.schema import AUTOENCODER, SCHEMA
+from videojam_jax.motion.options import MotionOptions
 
 CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
 FOLDER = CONFIGS[0].parent
@@ -223,28 +228,48 @@ def test_what_encoders_read_is_one_word_for_each(reads, words):
 
 def test_the_weights_of_losses_have_one_default():
     # `outlier` once had three.
-    for options, section in (
-        (LossOptions(), SCHEMA["loss"]),
-        (reconstruction.Options(), AUTOENCODER["reconstruction"]),
-    ):
-        for field in dataclasses.fields(options):
-            assert getattr(options, field.name) == section[field.name].default, field.name
     for name in ("tae", "tae_small"):
         config = configuration.load(str(FOLDER / f"{name}.py"))
-        assert config.reconstruction.outlier == reconstruction.Options().outlier
+        assert config.reconstruction.outlier == ReconstructionOptions().outlier
+
+
+def test_a_default_that_is_changed_at_its_field_is_changed_everywhere(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Louder(LossOptions):
+        motion_weight: float = config_key(2.5, "of what moves", minimum=2.0)
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Changed(Config):
+        loss: LossOptions = part(Louder)
+
+    monkeypatch.setattr(configuration, "Config", Changed)
+    config = load()
+    assert config.loss.motion_weight == 2.5 == keys.make(Louder, config.loss).motion_weight
+    assert "config.loss.motion_weight = 2.5: of what moves\n" in configuration.explain()
+    with pytest.raises(UserError, match=r"config.loss.motion_weight = 1.0: at least 2.0 \(of what"):
+        load("loss.motion_weight=1")
+    with pytest.raises(UserError, match="config.loss.motion_weight = 1.0: at least 2.0"):
+        Louder(motion_weight=1.0)
+
+
+def test_the_reference_in_the_docs_is_of_these_keys():
+    text = (FOLDER.parent / "docs" / "keys.md").read_text()
+    assert text.partition("```\n")[2] == f"{configuration.explain()}\n```\n", (
+        "docs/keys.md: renew it as it says"
+    )
 
 
 def test_choices_are_what_the_code_knows():
-    model, sample, simulated = SCHEMA["model"], SCHEMA["sample"], SCHEMA["source"].sections
+    model, sample, simulated = map(keys.entries, (ModelOptions, SampleOptions, SimulatedOptions))
     assert set(sample["guidance"].choices) == set(RULES)
     assert set(sample["solver"].choices) == set(SOLVERS)
     assert set(model["remat"].choices) == set(REMAT_POLICIES)
     assert set(model["attention"].choices) == {"auto", "xla", "cudnn", "splash"}
-    assert set(model["trunk"].sections) == set(build.TRUNKS)
-    assert set(SCHEMA["motion"]["dis_preset"].choices) == set(DIS_PRESETS)
-    assert set(simulated["simulated"]["kinds"].default) == set(KINDS)
-    assert set(simulated["simulated"]["shapes"].default) == set(SHAPES)
-    assert set(SCHEMA["text"].sections["pretrained"]["reads"].choices) == set(READINGS)
+    assert set(model["trunk"].sections) == set(TRUNKS)
+    assert set(keys.entries(MotionOptions)["dis_preset"].choices) == set(DIS_PRESETS)
+    assert set(simulated["kinds"].default) == set(KINDS)
+    assert set(simulated["shapes"].default) == set(SHAPES)
+    assert set(keys.entries(PretrainedOptions)["reads"].choices) == set(READINGS)
 
 
 def test_videojam_keys_explains_every_key():

@@ -19,18 +19,19 @@ ARROWS = {
     "errors": set(),
     "files": set(),
     "lock": {"files"},
-    "schema": set(),
+    "keys": set(),
     "randomness": set(),
-    "configuration": {"schema"},
-    "diffusion": set(),
-    "parallel": set(),
-    "models": set(),
-    "motion": {"models"},
-    "data": {"differences", "files", "motion", "models"},
+    "diffusion": {"keys"},
+    "parallel": {"keys"},
+    "models": {"keys"},
+    "motion": {"keys", "models"},
+    "data": {"differences", "files", "keys", "motion", "models"},
+    "config": BOTTOM | {"keys", "motion", "data"},
+    "configuration": {"keys", "config"},
     # Reads public weights, which `prepare` and `sample` need; so it is no job beside them.
     "convert": {"files", "models", "randomness"},
-    "frozen": {"parallel", "models", "motion", "convert", "randomness"},
-    "build": BOTTOM | {"schema", "configuration", "motion", "data", "frozen"},
+    "frozen": {"keys", "parallel", "models", "motion", "convert", "randomness"},
+    "build": BOTTOM | {"keys", "config", "configuration", "motion", "data", "frozen"},
 }
 # From here on each layer may import all that are listed before it.
 for name in ("sample", "train", "evaluate"):

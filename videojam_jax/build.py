@@ -1,6 +1,5 @@
 """From a config's sections to the objects they describe."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -12,50 +11,36 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import frozen
+from videojam_jax import frozen, keys
+from videojam_jax.config.schema import TRUNKS, Config
 from videojam_jax.data.clip import Clip, ClipSpec
 from videojam_jax.data.encode import Rates
 from videojam_jax.data.prepare import prepare as prepare_clips
+from videojam_jax.data.simulate import SimulatedOptions
 from videojam_jax.data.sources import Folder, Simulated, Tfds
 from videojam_jax.diffusion import schedule
 from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.errors import UserError
+from videojam_jax.keys import make
 from videojam_jax.models.attention import for_platform
-from videojam_jax.models.autoencoders import reconstruction
+from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions
 from videojam_jax.models.autoencoders.discriminator import PatchDiscriminator
 from videojam_jax.models.autoencoders.tae import TaeNet
 from videojam_jax.models.joint import VideoModel
 from videojam_jax.models.text.bytes import ByteEncoder
-from videojam_jax.models.trunks.movie_gen import MovieGenTrunk
 from videojam_jax.motion import estimators
 from videojam_jax.parallel.mesh import check_model, make_mesh
 
-TRUNKS = {"movie_gen": MovieGenTrunk}
-
-# Keys of the frozen models that say where they are, how they run and what they are given, not
-# what they are.
-_RUNNING = ("weights", "dtype", "tile", "overlap", "context", "chunk", "batch_size", "reads",
-            "fps_prefix")  # fmt: skip
-
 
 def clip_spec(config: FrozenConfigDict) -> ClipSpec:
-    return ClipSpec(**config.clip.to_dict(), seed=config.seed)
+    return make(ClipSpec, config.clip, seed=config.seed)
 
 
 def source(config: FrozenConfigDict):
     """The clips that `prepare` reads."""
     section, spec = config.source, clip_spec(config)
     if section.name == "simulated":
-        return Simulated(
-            section.clips,
-            spec,
-            seed=section.seed,
-            kinds=section.kinds,
-            bodies=section.bodies,
-            pan=section.pan,
-            shapes=section.shapes,
-            texture=section.texture,
-        )
+        return Simulated(make(SimulatedOptions, section), spec)
     if section.name == "folder":
         return Folder(Path(section.path), spec)
     return Tfds(section.dataset, spec, data_dir=section.data_dir or None)
@@ -85,28 +70,18 @@ def preparation(config: FrozenConfigDict) -> dict:
 
     Where weights lie does not shape them; what they are is told by `frozen.fingerprints`.
     """
-    tree = config.to_dict()
-    motion, autoencoder, text = (dict(tree[name]) for name in ("motion", "autoencoder", "text"))
-    raft = dict(motion.pop("raft"))
-    if motion["flow"] == "raft":
-        motion["raft"] = raft
-        for key in ("weights", "pairs", "correlation"):
-            del raft[key]
-    for section in (autoencoder, text):
-        section.pop("weights", None)
-    autoencoder.pop("chunk", None)  # of memory alone
-    keys = {"bytes": ("name", "max_length"), "precomputed": ("name", "max_length")}
-    keys = keys.get(text["name"], ("name", "max_lengths", "widths", "dtype"))
+    shaping = keys.tagged(Config, config, keys.CLIPS)
+    if config.motion.flow != "raft":
+        del shaping["motion"]["raft"]
     # What every encoder was given before these keys were is left out, as in folders of then.
-    if not set(text.get("reads", ())) <= {"prompt"}:
-        keys += ("reads",)
-    if text.get("fps_prefix"):
-        keys += ("fps_prefix",)
-    text = {key: text[key] for key in keys}
-    shaping = {"clip": tree["clip"], "motion": motion, "autoencoder": autoencoder}
+    text = shaping["text"]
+    if set(text.get("reads", ())) <= {"prompt"}:
+        text.pop("reads", None)
+    if not text.get("fps_prefix"):
+        text.pop("fps_prefix", None)
     if config.clip.crop == "random":
         shaping["seed"] = config.seed
-    return {"config": _jsonable(shaping | {"text": text})}
+    return {"config": _jsonable(shaping)}
 
 
 def prepare(
@@ -168,9 +143,9 @@ def model(config: FrozenConfigDict, platform: str = "cpu") -> VideoModel:
     section = config.model
     dtype = jnp.dtype(section.dtype)
     *sizes, channels = latent_shape(config)
-    options = section.trunk.to_dict()
-    trunk = TRUNKS[options.pop("name")](
-        **options,
+    trunk = make(
+        TRUNKS[section.trunk.name],
+        section.trunk,
         positions=tuple(n // p for n, p in zip(sizes, section.patch, strict=True)),
         dtype=dtype,
         remat=section.remat,
@@ -250,13 +225,7 @@ def _init(
 
 def architecture(config: FrozenConfigDict) -> dict:
     """What fixes the shapes of the parameters and the meaning of the latents."""
-    tree = config.to_dict()
-    model = {key: tree["model"][key] for key in ("motion", "patch", "trunk")}
-    clip = {key: tree["clip"][key] for key in ("frames", "height", "width")}
-    # Where weights lie, and how they are run, may change from run to run.
-    text = {key: v for key, v in tree["text"].items() if key not in _RUNNING}
-    autoencoder = {key: v for key, v in tree["autoencoder"].items() if key not in _RUNNING}
-    return _jsonable({"model": model, "autoencoder": autoencoder, "text": text, "clip": clip})
+    return _jsonable(keys.tagged(Config, config, keys.MODEL))
 
 
 def held_out(config: FrozenConfigDict, clips: int) -> range:
@@ -275,8 +244,7 @@ def held_out(config: FrozenConfigDict, clips: int) -> range:
 
 def autoencoder_net(config: FrozenConfigDict) -> TaeNet:
     """The temporal autoencoder that is trained."""
-    options = config.tae.to_dict()
-    return TaeNet(**options | {"dtype": jnp.dtype(options["dtype"])})
+    return make(TaeNet, config.tae, dtype=jnp.dtype(config.tae.dtype))
 
 
 def discriminator(config: FrozenConfigDict) -> PatchDiscriminator | None:
@@ -305,21 +273,18 @@ def autoencoder_init(config: FrozenConfigDict) -> Callable[[jax.Array], dict]:
 
 def autoencoder_architecture(config: FrozenConfigDict) -> dict:
     """What fixes the shapes of a temporal autoencoder's parameters."""
-    tae = {key: v for key, v in config.tae.to_dict().items() if key not in ("dtype", "remat")}
+    tae = keys.tagged(TaeNet, config.tae, keys.MODEL)
     section = config.reconstruction
     width = section.discriminator_width if section.adversarial else 0
     return _jsonable({"tae": tae, "discriminator": width})
 
 
-def reconstruction_options(config: FrozenConfigDict) -> reconstruction.Options:
-    names = {field.name for field in dataclasses.fields(reconstruction.Options)}
-    return reconstruction.Options(
-        **{key: v for key, v in config.reconstruction.to_dict().items() if key in names}
-    )
+def reconstruction_options(config: FrozenConfigDict) -> ReconstructionOptions:
+    return make(ReconstructionOptions, config.reconstruction)
 
 
 def loss_options(config: FrozenConfigDict) -> LossOptions:
-    return LossOptions(**config.loss.to_dict())
+    return make(LossOptions, config.loss)
 
 
 def times(config: FrozenConfigDict) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Configs: read, filled with defaults and checked before anything starts.
 
 A config file has a function `get_config(arg)` that returns an ml_collections
-`ConfigDict` naming what its experiment uses. `schema.SCHEMA` lists every key there
+`ConfigDict` naming what its experiment uses. `config.schema` lists every key there
 is; an unknown key is an error that names the nearest known one.
 """
 
@@ -9,7 +9,6 @@ import ast
 import difflib
 import importlib.util
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,30 +16,16 @@ from typing import Any
 
 import ml_collections
 
+from videojam_jax.config.experiment import ExperimentConfig
+from videojam_jax.config.schema import REPLACED, AutoencoderConfig, Config
 from videojam_jax.errors import UserError, first_line
-from videojam_jax.schema import (
-    AUTOENCODER,
-    EXPERIMENT,
-    REPLACED,
-    REQUIRED,
-    SCHEMA,
-    Changes,
-    Key,
-    Variants,
-)
+from videojam_jax.keys import REQUIRED, Changes, Key, Part, Variants, checked, entries
 
 # What helps where the config beside a run was damaged.
 ANEW = (
     "delete it and run `videojam train` again with the config of this run: that writes it anew "
     "and goes on from the last checkpoint"
 )
-KINDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "a word",
-    bool: "True or False",
-    tuple: "a tuple of values",
-}
 
 
 def load(
@@ -53,7 +38,7 @@ def load(
       overrides: dotted key to the text of its value.
       changes: a tree of keys and values.
     Returns:
-      A frozen config with every key of `SCHEMA` that its variants have.
+      A frozen config with every key of `Config` that its variants have.
     """
     tree = _read(name)
     if "experiment" in tree:
@@ -68,7 +53,7 @@ def load(
 def load_experiment(
     name: str, overrides: dict[str, str] | None = None
 ) -> ml_collections.FrozenConfigDict:
-    """Read the config of an experiment, as `load`, with every key of `EXPERIMENT`.
+    """Read the config of an experiment, as `load`, with every key of `ExperimentConfig`.
 
     Its runs' paths come out absolute.
     """
@@ -76,7 +61,7 @@ def load_experiment(
     if "experiment" not in tree:
         raise UserError(f"{name}: no experiment; those are in configs/experiments")
     _override_all(tree, overrides or {})
-    filled = _fill(EXPERIMENT, tree, "")
+    filled = _fill(ExperimentConfig, tree, "")
     if not filled["seeds"]:
         raise UserError("config.seeds is empty: name at least one, (0,)")
     folder = Path(name.partition(":")[0]).absolute().parent
@@ -161,11 +146,11 @@ def _translate(tree: dict) -> None:
 def resolve(tree: dict) -> ml_collections.FrozenConfigDict:
     """Check a tree of keys and fill in what it leaves out.
 
-    It is checked against `SCHEMA`; one with a section `tae` against `AUTOENCODER`.
+    It is checked against `Config`; one with a section `tae` against `AutoencoderConfig`.
     """
     if "tae" in tree:
-        return ml_collections.FrozenConfigDict(_fill(AUTOENCODER, tree, ""))
-    filled = _fill(SCHEMA, tree, "")
+        return ml_collections.FrozenConfigDict(_fill(AutoencoderConfig, tree, ""))
+    filled = _fill(Config, tree, "")
     width, heads = filled["model"]["trunk"]["width"], filled["model"]["trunk"]["heads"]
     if width % heads:
         raise UserError(f"config.model.trunk.heads = {heads} does not divide width = {width}")
@@ -202,8 +187,8 @@ def explain() -> str:
     """Every key with its default and meaning, a line each (for `videojam keys`)."""
     lines = []
 
-    def walk(schema, prefix):
-        for name, entry in schema.items():
+    def walk(section, prefix):
+        for name, entry in entries(section).items():
             if isinstance(entry, Key):
                 default = "required" if entry.default is REQUIRED else repr(entry.default)
                 allowed = f" [{' | '.join(map(str, entry.choices))}]" if entry.choices else ""
@@ -211,45 +196,43 @@ def explain() -> str:
             elif isinstance(entry, Changes):
                 lines.append(f"{prefix}{name}.KEY: {entry.doc}")
             elif isinstance(entry, Variants):
-                for variant, section in entry.sections.items():
+                for variant, inner in entry.sections.items():
                     lines.append(f"{prefix}{name}.name = {variant!r}:")
-                    walk(section, f"  {prefix}{name}.")
+                    walk(inner, f"  {prefix}{name}.")
             else:
-                walk(entry, f"{prefix}{name}.")
+                walk(entry.section, f"{prefix}{name}.")
 
-    walk(SCHEMA, "config.")
+    walk(Config, "config.")
     lines.append("\nof a temporal autoencoder (a config with the section `tae`):")
-    walk(AUTOENCODER, "config.")
+    walk(AutoencoderConfig, "config.")
     lines.append("\nof an experiment (videojam evaluate):")
-    walk(EXPERIMENT, "config.")
+    walk(ExperimentConfig, "config.")
     return "\n".join(lines)
 
 
-def _fill(schema: dict, tree: dict, prefix: str, root: dict | None = None) -> dict:
-    root = root or schema
+def _fill(section: type, tree: dict, prefix: str, root: type | None = None) -> dict:
+    root, known = root or section, entries(section)
     for name in _section(tree, prefix.rstrip(".")):
-        if name not in schema:
-            raise UserError(_unknown(prefix + name, schema, prefix, root))
+        if name not in known:
+            raise UserError(_unknown(prefix + name, known, prefix, root))
     filled = {}
-    for name, entry in schema.items():
+    for name, entry in known.items():
         path = prefix + name
         if isinstance(entry, Key):
-            filled[name] = _value(entry, tree.get(name, entry.default), path)
+            filled[name] = checked(entry, tree.get(name, entry.default), f"config.{path}")
         elif isinstance(entry, Changes):
             filled[name] = _section(tree.get(name, {}), path)
         elif isinstance(entry, Variants):
-            section = dict(_section(tree.get(name, {}), path))
-            variant = section.pop("name", entry.default)
+            values = dict(_section(tree.get(name, {}), path))
+            variant = values.pop("name", entry.default)
             if not isinstance(variant, str) or variant not in entry.sections:
                 raise UserError(
                     f"config.{path}.name = {variant!r}; known: {', '.join(entry.sections)}"
                 )
-            filled[name] = {
-                "name": variant,
-                **_fill(entry.sections[variant], section, f"{path}.", root),
-            }
+            inner = _fill(entry.sections[variant], values, f"{path}.", root)
+            filled[name] = {"name": variant, **inner}
         else:
-            filled[name] = _fill(entry, tree.get(name, {}), f"{path}.", root)
+            filled[name] = _fill(entry.section, tree.get(name, {}), f"{path}.", root)
     return filled
 
 
@@ -257,41 +240,6 @@ def _section(value: Any, path: str) -> dict:
     if not isinstance(value, dict):
         raise UserError(f"config.{path}: a section of keys, not {value!r}")
     return value
-
-
-def _value(key: Key, value: Any, path: str) -> Any:
-    if value is REQUIRED:
-        raise UserError(f"config.{path} is not set: {key.doc}")
-    kind = key.kind or type(key.default)
-    if kind is tuple and isinstance(value, list):
-        value = tuple(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value) if abs(value) < 2**1000 else math.inf
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"config.{path} = {value!r}: {KINDS[kind]} is wanted ({key.doc})")
-    if key.length is not None and len(value) != key.length:
-        raise UserError(f"config.{path} = {value!r}: {key.length} values are wanted ({key.doc})")
-    if key.path:
-        value = tuple(map(_absolute, value)) if kind is tuple else _absolute(value)
-    for item in value if kind is tuple else (value,):
-        if key.choices is not None and item not in key.choices:
-            known = ", ".join(map(str, key.choices))
-            raise UserError(f"config.{path} = {value!r}; one of: {known}")
-        ranged = key.minimum is not None or key.maximum is not None
-        if ranged and not isinstance(item, int | float):
-            raise UserError(f"config.{path} = {value!r}: numbers are wanted ({key.doc})")
-        if key.minimum is not None and not item >= key.minimum:
-            raise UserError(f"config.{path} = {value!r}: at least {key.minimum} ({key.doc})")
-        if key.maximum is not None and not item <= key.maximum:
-            raise UserError(f"config.{path} = {value!r}: at most {key.maximum} ({key.doc})")
-    return value
-
-
-def _absolute(path: Any) -> Any:
-    """A path that means the same from any folder; an empty one, a word and a URL stay."""
-    if not isinstance(path, str) or path in ("", "random") or "://" in path:
-        return path
-    return os.path.abspath(os.path.expanduser(path))
 
 
 def is_autoencoder(config: ml_collections.FrozenConfigDict) -> bool:
@@ -331,7 +279,7 @@ def _override(tree: dict, key: str, text: str) -> None:
     tree[name] = value
 
 
-def _unknown(path: str, known: dict, prefix: str, root: dict) -> str:
+def _unknown(path: str, known: dict, prefix: str, root: type) -> str:
     if path in REPLACED:
         return f"unknown key config.{path}: now it is {REPLACED[path]}"
     name = path.rpartition(".")[2]
@@ -347,18 +295,16 @@ def _unknown(path: str, known: dict, prefix: str, root: dict) -> str:
     return f"unknown key config.{path}: did you mean config.{found[0]}?"
 
 
-def _all_paths(schema: dict, prefix: str) -> list[str]:
+def _all_paths(section: type, prefix: str) -> list[str]:
     paths = []
-    for name, entry in schema.items():
-        if isinstance(entry, Key):
-            paths.append(prefix + name)
-        elif isinstance(entry, Changes):
-            paths.append(prefix + name)
-        elif isinstance(entry, Variants):
-            for section in entry.sections.values():
-                paths += _all_paths(section, f"{prefix}{name}.")
+    for name, entry in entries(section).items():
+        if isinstance(entry, Variants):
+            for inner in entry.sections.values():
+                paths += _all_paths(inner, f"{prefix}{name}.")
+        elif isinstance(entry, Part):
+            paths += _all_paths(entry.section, f"{prefix}{name}.")
         else:
-            paths += _all_paths(entry, f"{prefix}{name}.")
+            paths.append(prefix + name)
     return paths
 
 

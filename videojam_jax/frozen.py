@@ -23,6 +23,7 @@ from videojam_jax.convert import checkpoint
 from videojam_jax.convert.tokenizers import open_tokenizer
 from videojam_jax.convert.weights import drawn, kind_of, load_weights, random_weights
 from videojam_jax.errors import UserError
+from videojam_jax.keys import make
 from videojam_jax.models.autoencoders.discriminator import PatchDiscriminator
 from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.models.autoencoders.precomputed import Precomputed
@@ -70,9 +71,9 @@ def autoencoder(config: FrozenConfigDict, sharding: Sharding | None = None) -> A
     section = config.autoencoder
     sharding = sharding or one_device()
     if section.name == "pixels":
-        return Pixels(section.patch, section.shift, section.scale)
+        return make(Pixels, section)
     if section.name == "precomputed":
-        return Precomputed(section.compression, section.channels)
+        return make(Precomputed, section)
     if not section.weights:
         raise UserError(
             f"config.autoencoder.name = {section.name!r} needs weights to encode or decode: set "
@@ -184,7 +185,7 @@ def text(config: FrozenConfigDict) -> ByteText | PrecomputedText | PretrainedTex
     if section.name == "bytes":
         return ByteText(section.max_length)
     if section.name == "precomputed":
-        return PrecomputedText(section.width, section.max_length)
+        return make(PrecomputedText, section)
     if not section.weights:
         raise UserError(
             "config.text.name = 'pretrained' needs weights to encode captions: set "

@@ -9,6 +9,7 @@ from tiny_clips import TinyClips
 
 from videojam_jax.data import raw_clips
 from videojam_jax.data.clip import BadClip, Clip, ClipSpec
+from videojam_jax.data.simulate import SimulatedOptions
 from videojam_jax.data.sources import Simulated
 from videojam_jax.errors import UserError
 from videojam_jax.motion import flow_rgb
@@ -110,7 +111,7 @@ def test_image_steps_are_a_share_of_the_steps_and_have_first_frames_alone():
 
 def test_flow_clips_are_the_colours_of_the_exact_flow_to_the_bit():
     spec = ClipSpec(frames=4, height=16, width=16, fps=8.0)
-    source = Simulated(6, spec)
+    source = Simulated(SimulatedOptions(clips=6), spec)
     (batch,) = first(
         1, source=source, batch_size=6, flow_share=1.0, image_share=0.0, clips=6
     )

@@ -390,7 +390,7 @@ def test_shape_has_the_area_and_the_reach_it_states(name):
         ({"frames": 1}, "frames is 1; it must be at least 2"),
         ({"height": 8}, "height is 8; it must be at least 16"),
         ({"fps": 0.0}, "fps is 0.0; it must be above 0"),
-        ({"pan": -1.0}, "pan is -1.0; it must be 0 or more"),
+        ({"pan": -1.0}, "config.source.pan = -1.0: at least 0.0"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_by_name(changes, words):

@@ -12,7 +12,7 @@ from numbered_videos import make_video, numbered, numbers
 
 from videojam_jax.data.clip import BadClip, ClipSpec
 from videojam_jax.data.fit import cover, crop_position
-from videojam_jax.data.simulate import Options, simulate
+from videojam_jax.data.simulate import Options, SimulatedOptions, simulate
 from videojam_jax.data.sources import Folder, Simulated, Tfds
 from videojam_jax.errors import UserError
 
@@ -258,9 +258,13 @@ def test_a_random_crop_holds_for_all_frames_of_a_clip_and_differs_between_clips(
 
 def test_simulated_clips_carry_their_exact_flow_and_caption():
     spec = ClipSpec(frames=8, height=32, width=48, fps=8.0)
-    source = Simulated(5, spec, seed=2, kinds=("fall", "spin"), bodies=(1, 2), pan=0.0)
+    source = Simulated(
+        SimulatedOptions(clips=5, seed=2, kinds=("fall", "spin"), bodies=(1, 2), pan=0.0), spec
+    )
     assert len(source) == 5
-    options = Options(8, 32, 48, 8.0, ("fall", "spin"), (1, 2), 0.0)
+    options = Options(
+        frames=8, height=32, width=48, kinds=("fall", "spin"), bodies=(1, 2), pan=0.0
+    )
     for i in (0, 4):
         clip, expected = source[i], simulate(i, options, 2)
         np.testing.assert_array_equal(clip.video, expected.video)
@@ -276,8 +280,8 @@ def test_simulated_clips_carry_their_exact_flow_and_caption():
 
 
 def test_no_simulated_clips_is_an_error():
-    with pytest.raises(UserError, match="count is 0"):
-        Simulated(0, SPEC)
+    with pytest.raises(UserError, match="config.source.clips = 0: at least 1"):
+        SimulatedOptions(clips=0)
 
 
 class NumberedClips(tfds.core.GeneratorBasedBuilder):
@@ -422,7 +426,7 @@ def test_the_simulated_tfds_set_gives_the_clips_of_the_simulation(tmp_path):
     program = str(caught.value).split('python -c "')[1].removesuffix('"')
     exec(program, {})
     source = Tfds("videojam_physics/tiny:test", spec, tmp_path)
-    options = Options(8, 32, 32, 8.0, bodies=(1, 1), pan=0.0)
+    options = Options(frames=8, height=32, width=32, bodies=(1, 1), pan=0.0)
     expected = simulate(3, options, seed=1)
     np.testing.assert_array_equal(source[3].video, expected.video)
     np.testing.assert_array_equal(source[3].flow, expected.flow)

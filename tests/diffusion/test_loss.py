@@ -232,13 +232,13 @@ def test_squared_error_is_one_mean_for_each_sample():
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        (dict(p_drop_text=1.1), "p_drop_text is 1.1"),
-        (dict(p_drop_motion=-0.1), "p_drop_motion is -0.1"),
-        (dict(motion_weight=-1.0), "motion_weight is -1.0"),
-        (dict(sigma_min=1.0), "sigma_min is 1.0"),
-        (dict(p_drop_text=float("nan")), "p_drop_text is nan"),
+        (dict(p_drop_text=1.1), "p_drop_text = 1.1: at most 1.0"),
+        (dict(p_drop_motion=-0.1), "p_drop_motion = -0.1: at least 0.0"),
+        (dict(motion_weight=-1.0), "motion_weight = -1.0: at least 0.0"),
+        (dict(sigma_min=1.0), "sigma_min = 1.0: less than 1.0"),
+        (dict(p_drop_text=float("nan")), "p_drop_text = nan: at least 0.0"),
     ],
 )
 def test_options_out_of_range_are_named(wrong, named):
-    with pytest.raises(UserError, match=named):
+    with pytest.raises(UserError, match=f"config.loss.{named}"):
         LossOptions(**wrong)

@@ -73,7 +73,7 @@ def test_uniform_times_have_uniform_quantiles():
 
 def test_unknown_time_sampling_is_named_with_what_is_known():
     with pytest.raises(UserError, match="'cosine'.*logit_normal.*uniform"):
-        sample_time(jax.random.key(0), 2, "cosine")
+        sample_time(jax.random.key(0), 2, "cosine", 0.0, 1.0)
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, float("nan")])

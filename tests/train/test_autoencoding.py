@@ -24,7 +24,7 @@ from videojam_jax.data import raw_clips
 from videojam_jax.data.video_file import read_video
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.discriminator import discriminator_loss, generator_loss
-from videojam_jax.models.autoencoders.reconstruction import Options, psnr, reconstruction_loss
+from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions, psnr, reconstruction_loss
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.randomness import key_for
 from videojam_jax.train import autoencoding
@@ -36,7 +36,7 @@ STEPS = 6
 # --- one step ---------------------------------------------------------------------------
 
 LATENT, RATE, START = 2, 0.1, 10
-OPTIONS = Options(adversarial=0.7, adversarial_start=START, kl=0.1, gradient_scales=1)
+OPTIONS = ReconstructionOptions(adversarial=0.7, adversarial_start=START, kl=0.1, gradient_scales=1)
 
 
 class Net(nn.Module):

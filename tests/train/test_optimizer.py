@@ -8,8 +8,8 @@ import tiny_run
 import tiny_tae
 
 from videojam_jax import build, configuration
+from videojam_jax.config.training import OptimizerOptions
 from videojam_jax.train.optimizer import (
-    OptimizerOptions,
     learning_rate,
     decays,
     make_optimizer,
@@ -20,20 +20,23 @@ from videojam_jax.train.program import optimizer_of
 
 @pytest.mark.parametrize("warmup", [0, 1, 4])
 def test_learning_rate_rises_linearly_and_stays(warmup):
-    rate = learning_rate(OptimizerOptions(0.5, warmup_steps=warmup))
+    rate = learning_rate(OptimizerOptions(learning_rate=0.5, warmup_steps=warmup))
     got = [float(rate(step)) for step in range(8)]
     want = [0.5 * min(1.0, (step + 1) / max(warmup, 1)) for step in range(8)]
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
 def test_the_last_steps_take_the_rate_linearly_to_zero():
-    rate = learning_rate(OptimizerOptions(0.5, warmup_steps=2, decay_steps=4, total_steps=10))
+    options = OptimizerOptions(learning_rate=0.5, warmup_steps=2, decay_steps=4, total_steps=10)
+    rate = learning_rate(options)
     want = [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.375, 0.25, 0.125, 0.0, 0.0]
     np.testing.assert_allclose([float(rate(step)) for step in range(12)], want, rtol=1e-6)
 
 
 def test_updates_are_those_of_adamw_on_clipped_gradients():
-    options = OptimizerOptions(0.1, b1=0.8, b2=0.95, eps=1e-2, weight_decay=0.01, clip_norm=1.0)
+    options = OptimizerOptions(
+        learning_rate=0.1, b1=0.8, b2=0.95, eps=1e-2, weight_decay=0.01, clip_norm=1.0
+    )
     rng = np.random.default_rng(0)
     params = {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}
     got = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
@@ -81,7 +84,7 @@ def scanned():
 def test_only_matrices_decay_in_a_model_whose_blocks_are_scanned(scanned):
     assert scanned["trunk"]["blocks"]["norm_self"]["scale"].ndim == 2, "the trap"
     params = jax.tree.map(lambda x: np.full(x.shape, 2.0, np.float32), scanned)
-    optimizer = make_optimizer(OptimizerOptions(0.5, weight_decay=0.1))
+    optimizer = make_optimizer(OptimizerOptions(learning_rate=0.5, weight_decay=0.1))
 
     @jax.jit
     def alone(params):
@@ -113,7 +116,7 @@ def test_what_the_optimizer_keeps_has_the_form_that_saved_runs_have(scanned):
     )
     kept, wanted = (
         jax.eval_shape(optimizer.init, scanned)
-        for optimizer in (make_optimizer(OptimizerOptions(0.1)), before)
+        for optimizer in (make_optimizer(OptimizerOptions(learning_rate=0.1)), before)
     )
     assert jax.tree.structure(kept) == jax.tree.structure(wanted)
     assert jax.tree.leaves(kept) == jax.tree.leaves(wanted)
@@ -121,7 +124,8 @@ def test_what_the_optimizer_keeps_has_the_form_that_saved_runs_have(scanned):
 
 def test_the_first_moment_alone_may_be_kept_in_bfloat16():
     params = {"kernel": jnp.zeros((2, 2))}
-    state = make_optimizer(OptimizerOptions(0.1, first_moment_dtype="bfloat16")).init(params)
+    options = OptimizerOptions(learning_rate=0.1, first_moment_dtype="bfloat16")
+    state = make_optimizer(options).init(params)
     kinds = {
         jax.tree_util.keystr(path): leaf.dtype
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)

@@ -11,7 +11,7 @@ from pathlib import Path
 from videojam_jax.data.clip import ClipSpec
 from videojam_jax.data.loader import batches, open_dataset
 from videojam_jax.data.prepare import prepare
-from videojam_jax.data.simulate import Options, simulate
+from videojam_jax.data.simulate import Options, SimulatedOptions, simulate
 from videojam_jax.data.sources import Simulated
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.pixels import Pixels
@@ -81,7 +81,7 @@ def prepare_rate(
         raise UserError(f"bench: clips = {clips} must be more than one batch of {batch_size}")
     after_batch: list[tuple[float, int]] = []
     prepare(
-        Simulated(clips, ClipSpec(frames, height, width, fps=8.0)),
+        Simulated(SimulatedOptions(clips=clips), ClipSpec(frames, height, width, fps=8.0)),
         flow=lambda clip: clip.flow,
         autoencoder=Pixels(),
         text=ByteText(TEXT_LENGTH),

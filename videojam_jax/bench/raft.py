@@ -8,11 +8,16 @@ import numpy as np
 
 from videojam_jax.convert.weights import random_weights
 from videojam_jax.frozen import one_device
-from videojam_jax.motion.raft import flow_of_clips
+from videojam_jax.motion.raft import RaftOptions, flow_of_clips
 
 
 def raft_rows(
-    *, height: int = 256, width: int = 256, pairs: int = 8, updates: int = 12, seconds: float
+    *,
+    height: int = 256,
+    width: int = 256,
+    pairs: int = 8,
+    updates: int = RaftOptions.updates,
+    seconds: float,
 ) -> list[dict[str, str | float]]:
     """Rows `{"name": what was measured, "pairs_per_s": rate}`, on one device.
 

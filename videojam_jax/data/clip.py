@@ -4,19 +4,28 @@ import dataclasses
 
 import numpy as np
 
+from videojam_jax.keys import MODEL, REQUIRED, config_key
+
 
 @dataclasses.dataclass(frozen=True)
 class ClipSpec:
-    """The shape every clip of a data set is brought to."""
+    """The shape every clip of a data set is brought to, `config.clip`.
 
-    frames: int
-    height: int
-    width: int
-    fps: float
-    # Distance in frames (at `fps`) between the starts of two clips cut from one
-    # file; 0 means "the clip's own length", so clips do not overlap.
-    stride: int = 0
-    crop: str = "centre"  # "centre" or "random" (random is a function of seed and clip)
+    A random crop is a function of `seed` and the clip.
+    """
+
+    frames: int = config_key(REQUIRED, "frames of a clip", minimum=2, tags=(MODEL,))
+    height: int = config_key(REQUIRED, "rows", minimum=8, tags=(MODEL,))
+    width: int = config_key(REQUIRED, "columns", minimum=8, tags=(MODEL,))
+    fps: float = config_key(REQUIRED, "frames a second", minimum=0.1)
+    stride: int = config_key(
+        0,
+        "frames between the starts of clips cut from one file; 0: the clip's length",
+        minimum=0,
+    )
+    crop: str = config_key(
+        "centre", "which part of a wider or taller frame", choices=("centre", "random")
+    )
     seed: int = 0
 
 

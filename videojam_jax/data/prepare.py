@@ -13,6 +13,7 @@ number of processes, ends with the same bytes as one that was left alone.
 """
 
 import contextlib
+import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +27,19 @@ from videojam_jax.data import manifest, records, shards
 from videojam_jax.data.clip import BadClip, Clip
 from videojam_jax.data.encode import Encoded, Encoder, Rates
 from videojam_jax.errors import UserError
+from videojam_jax.keys import config_key
+from videojam_jax.motion.flow_rgb import SIGMA
 
 Report = Callable[[int, int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareOptions:
+    """How clips are prepared, `config.prepare`. Shards shape the folder, the rest only the time."""
+
+    clips_per_shard: int = config_key(512, "clips in one shard file", minimum=1)
+    batch_size: int = config_key(32, "clips encoded at once", minimum=1)
+    workers: int = config_key(2, "threads that decode clips and estimate their flow", minimum=1)
 
 
 def prepare(
@@ -38,10 +50,10 @@ def prepare(
     text,
     out: Path,
     settings: Mapping[str, Any],
-    sigma: float = 0.15,
-    clips_per_shard: int = 256,
-    batch_size: int = 32,
-    workers: int = 2,
+    sigma: float = SIGMA,
+    clips_per_shard: int = PrepareOptions.clips_per_shard,
+    batch_size: int = PrepareOptions.batch_size,
+    workers: int = PrepareOptions.workers,
     process_index: int = 0,
     process_count: int = 1,
     report: Report = lambda done, total, set_aside: None,

@@ -15,46 +15,36 @@ from videojam_jax.data.describe import describe
 from videojam_jax.data.render import render
 from videojam_jax.data.shapes import SHAPES
 from videojam_jax.errors import UserError
+from videojam_jax.keys import check, config_key
 
 KINDS = tuple(scenes.KINDS)
 SMALLEST = 16  # pixels; a body of fewer would have no shape
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What the clips of a simulated data set are like.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scenery:
+    """What simulated clips show: motions and shapes are drawn with equal chance.
 
-    Attributes:
-      frames, height, width: of a clip; at least 2 frames of 16 x 16.
-      fps: frames a second, a label only: all physics is in frames.
-      kinds: which motions, drawn with equal chance.
-      bodies: least and most bodies in a clip ("collide" shows at most two, and a
-        single body collides with a wall).
-      pan: the camera's greatest speed in pixels a frame; it moves in half of the
-        clips. 0 fixes it.
-      shapes: of the bodies, drawn with equal chance; "roll" takes the round ones among
-        them, so it needs a disc or a ring.
-      texture: contrast of all textures. Classical flow needs them; at 0 surfaces are
-        plain, which is easier to learn, and the exact flow is exact all the same.
+    "collide" shows at most two bodies, and a single one collides with a wall; "roll" takes the
+    round shapes, so it needs a disc or a ring. The camera moves in half of the clips. Classical
+    flow needs textures; plain surfaces are easier to learn, and the exact flow is exact all the
+    same.
 
     Raises:
       UserError: a value that cannot be used.
     """
 
-    frames: int = 16
-    height: int = 64
-    width: int = 64
-    fps: float = 8.0
-    kinds: tuple[str, ...] = KINDS
-    bodies: tuple[int, int] = (1, 3)
-    pan: float = 1.0
-    shapes: tuple[str, ...] = tuple(SHAPES)
-    texture: float = 1.0
+    kinds: tuple[str, ...] = config_key(KINDS, "of motion")
+    bodies: tuple[int, int] = config_key((1, 3), "fewest and most bodies in a clip", minimum=1)
+    pan: float = config_key(1.0, "fastest camera, pixels a frame; 0 fixes it", minimum=0.0)
+    shapes: tuple[str, ...] = config_key(tuple(SHAPES), "of the bodies")
+    texture: float = config_key(
+        1.0, "contrast of the textures; 0: plain surfaces", minimum=0.0, maximum=1.0
+    )
 
     def __post_init__(self):
-        object.__setattr__(self, "kinds", tuple(self.kinds))
-        object.__setattr__(self, "shapes", tuple(self.shapes))
-        object.__setattr__(self, "bodies", tuple(self.bodies))
+        for name in ("kinds", "shapes", "bodies"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.kinds:
             raise UserError(f"simulated clips: kinds is empty; choose from {', '.join(KINDS)}")
         for kind in self.kinds:
@@ -81,6 +71,36 @@ class Options:
                 f"simulated clips: bodies is {self.bodies}; it must be (least, most) with "
                 f"1 <= least <= most <= {len(scenes.COLOURS)}"
             )
+        check(self, "config.source")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimulatedOptions(Scenery):
+    """A data set of simulated clips, `config.source` of the name simulated."""
+
+    clips: int = config_key(4096, "how many", minimum=1)
+    seed: int = config_key(0, "of the clips", minimum=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(Scenery):
+    """What one simulated clip is like.
+
+    Attributes:
+      frames, height, width: at least 2 frames of 16 x 16.
+      fps: frames a second, a label only: all physics is in frames.
+
+    Raises:
+      UserError: a value that cannot be used.
+    """
+
+    frames: int = 16
+    height: int = 64
+    width: int = 64
+    fps: float = 8.0
+
+    def __post_init__(self):
+        super().__post_init__()
         if self.frames < 2:
             raise UserError(f"simulated clips: frames is {self.frames}; it must be at least 2")
         for key in ("height", "width"):
@@ -91,10 +111,6 @@ class Options:
                 )
         if not self.fps > 0:
             raise UserError(f"simulated clips: fps is {self.fps}; it must be above 0")
-        if not self.pan >= 0:
-            raise UserError(f"simulated clips: pan is {self.pan}; it must be 0 or more")
-        if not 0 <= self.texture <= 1:
-            raise UserError(f"simulated clips: texture is {self.texture}; it must be in [0, 1]")
 
 
 @dataclasses.dataclass(frozen=True)

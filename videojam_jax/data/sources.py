@@ -20,15 +20,31 @@ import numpy as np
 from videojam_jax.data import fit
 from videojam_jax.data.captions import read_captions
 from videojam_jax.data.clip import BadClip, Clip, ClipSpec
-from videojam_jax.data.simulate import Options, simulate
+from videojam_jax.data.simulate import Options, Scenery, SimulatedOptions, simulate
 from videojam_jax.data.video_file import read_video
 from videojam_jax.data.video_timing import VideoError, VideoInfo, probe
 from videojam_jax.errors import UserError
+from videojam_jax.keys import REQUIRED, config_key, entries
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
 
 # The features a TFDS data set may hold its caption in; the first that is there is taken.
 CAPTION_KEYS = ("caption", "text", "captions", "description")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions:
+    """`config.source` of the name folder."""
+
+    path: str = config_key(REQUIRED, "a folder of videos with captions")
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsOptions:
+    """`config.source` of the name tfds."""
+
+    dataset: str = config_key(REQUIRED, "NAME/CONFIG:SPLIT of a prepared TFDS data set")
+    data_dir: str = config_key("", "where TFDS keeps it; empty: TFDS's default")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,29 +155,19 @@ class Folder:
 
 
 class Simulated:
-    """`count` clips of the built-in simulation, with exact flow; see `simulate`."""
+    """Clips of the built-in simulation, with exact flow; see `simulate`."""
 
-    def __init__(
-        self,
-        count: int,
-        spec: ClipSpec,
-        seed: int = 0,
-        kinds: tuple[str, ...] = Options.kinds,
-        bodies: tuple[int, int] = Options.bodies,
-        pan: float = Options.pan,
-        shapes: tuple[str, ...] = Options.shapes,
-        texture: float = Options.texture,
-    ):
+    def __init__(self, wanted: SimulatedOptions, spec: ClipSpec):
         """Clips are drawn at the wanted size, so `spec.stride` and `spec.crop` do nothing.
 
         Raises:
-          UserError: a value `simulate.Options` refuses, or no clips are asked for.
+          UserError: a size that `simulate.Options` refuses.
         """
-        if count < 1:
-            raise UserError(f"simulated clips: count is {count}; it must be at least 1")
-        self._count, self._seed = count, seed
-        size = spec.frames, spec.height, spec.width, spec.fps
-        self._options = Options(*size, tuple(kinds), tuple(bodies), pan, tuple(shapes), texture)
+        self._count, self._seed = wanted.clips, wanted.seed
+        scenery = {name: getattr(wanted, name) for name in entries(Scenery)}
+        self._options = Options(
+            **scenery, frames=spec.frames, height=spec.height, width=spec.width, fps=spec.fps
+        )
         self.set_aside: list[dict[str, str]] = []
 
     def __len__(self) -> int:

@@ -11,45 +11,41 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from videojam_jax.diffusion.conditions import draw_drops, replace_text, zero_motion
 from videojam_jax.diffusion.path import Velocity, interpolate, sample_time, target_velocity
-from videojam_jax.errors import UserError
+from videojam_jax.keys import check, config_key
 
 
 @dataclasses.dataclass(frozen=True)
 class LossOptions:
-    """The numbers of the loss. The defaults are the paper's.
+    """The numbers of the loss, `config.loss`. The defaults are the paper's.
 
-    Attributes:
-      p_drop_text: share of samples trained with the empty caption.
-      p_drop_motion: share of samples whose motion input is zero.
-      motion_weight: weight of the motion half; 1 in the paper.
-      motion_target_when_dropped: whether a sample without motion input still has to
-        predict its motion. If not, the motion loss is the mean over the others.
-      sigma_min: noise left on the data at `t = 1`; 1e-5 in Movie Gen.
-      time_kind, time_mean, time_std: see `path.sample_time`.
+    Without `motion_target_when_dropped`, the motion loss is the mean over the samples that have
+    their motion input. The times are those of `path.sample_time`.
 
     Raises:
-      UserError: for a probability outside [0, 1], a negative weight or a `sigma_min`
-        outside [0, 1).
+      UserError: for a value out of its range.
     """
 
-    p_drop_text: float = 0.3
-    p_drop_motion: float = 0.2
-    motion_weight: float = 1.0
-    motion_target_when_dropped: bool = True
-    sigma_min: float = 0.0
-    time_kind: str = "logit_normal"
-    time_mean: float = 0.0
-    time_std: float = 1.0
+    p_drop_text: float = config_key(
+        0.3, "share of samples trained with the empty caption", minimum=0.0, maximum=1.0
+    )
+    p_drop_motion: float = config_key(
+        0.2, "share of samples whose motion input is zero", minimum=0.0, maximum=1.0
+    )
+    motion_weight: float = config_key(1.0, "of the motion half", minimum=0.0)
+    motion_target_when_dropped: bool = config_key(
+        True, "a sample without motion input still has its motion target"
+    )
+    sigma_min: float = config_key(
+        0.0, "noise left on the data at t = 1 (Movie Gen: 1e-5)", minimum=0.0, below=1.0
+    )
+    time_kind: str = config_key(
+        "logit_normal", "distribution of t", choices=("logit_normal", "uniform")
+    )
+    time_mean: float = config_key(0.0, "of the logit")
+    time_std: float = config_key(1.0, "of the logit", minimum=1e-3)
 
     def __post_init__(self) -> None:
-        for name in ("p_drop_text", "p_drop_motion"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise UserError(f"{name} is {value}; a probability lies in [0, 1]")
-        if not self.motion_weight >= 0:
-            raise UserError(f"motion_weight is {self.motion_weight}; it must be 0 or more")
-        if not 0 <= self.sigma_min < 1:
-            raise UserError(f"sigma_min is {self.sigma_min}; it must lie in [0, 1)")
+        check(self, "config.loss")
 
 
 @flax.struct.dataclass

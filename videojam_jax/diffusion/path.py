@@ -70,9 +70,9 @@ def target_velocity(
 def sample_time(
     key: PRNGKeyArray,
     n: int,
-    kind: str = "logit_normal",
-    mean: float = 0.0,
-    std: float = 1.0,
+    kind: str,
+    mean: float,
+    std: float,
 ) -> Float[Array, " n"]:
     """`n` training times in [0, 1].
 
@@ -84,7 +84,7 @@ def sample_time(
     Raises:
       UserError: for an unknown `kind`, or a `std` that is not positive.
 
-    >>> t = sample_time(jax.random.key(0), 1000)
+    >>> t = sample_time(jax.random.key(0), 1000, "logit_normal", 0.0, 1.0)
     >>> bool(((t > 0) & (t < 1)).all()), abs(float(t.mean()) - 0.5) < 0.03
     (True, True)
     """

@@ -8,6 +8,8 @@ from jaxtyping import Float
 
 from videojam_jax.errors import UserError
 
+EMULATE = 1000  # Movie Gen
+
 
 def linear(steps: int) -> Float[np.ndarray, " steps_and_one"]:
     """Equal steps.
@@ -21,7 +23,7 @@ def linear(steps: int) -> Float[np.ndarray, " steps_and_one"]:
     return np.arange(steps + 1) / steps
 
 
-def linear_quadratic(steps: int, emulate: int = 1000) -> Float[np.ndarray, " steps_and_one"]:
+def linear_quadratic(steps: int, emulate: int = EMULATE) -> Float[np.ndarray, " steps_and_one"]:
     """Small equal steps at first, then steps that grow quadratically.
 
     The first half of the `S` steps are the first steps of a linear schedule with `N`

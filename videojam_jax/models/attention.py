@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from videojam_jax.models.partition import constrain
-from videojam_jax.models.splash import splash_attention
+from videojam_jax.models.splash import BLOCKS, splash_attention
 
 # How the work is divided over a mesh: logical names of the axes [batch, tokens, heads].
 # Where keys are tokens of the clip, every head needs all of them, so heads are divided
@@ -23,7 +23,7 @@ def attention(
     key_mask: Bool[Array, "b m"] | None = None,
     implementation: str = "xla",
     axes: tuple[str | None, str | None, str | None] = OVER_HEADS,
-    blocks: tuple[int, int] = (512, 512),
+    blocks: tuple[int, int] = BLOCKS,
     interpret: bool = False,
 ) -> Float[Array, "b n k h"]:
     """Scaled dot-product attention, `softmax(q k^T / sqrt(h)) v`, every token to every token.

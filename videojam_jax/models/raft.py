@@ -18,6 +18,7 @@ from videojam_jax.errors import UserError
 from videojam_jax.models.raft_correlation import CORRELATIONS
 from videojam_jax.models.raft_encoder import Encoder, conv
 
+UPDATES = 12  # of a flow, unless told
 DOWN = 8  # features and the flow that is refined have an eighth of the frame's size
 
 
@@ -308,7 +309,7 @@ class RAFT(nn.Module):
         first: Float[Array, "b h w 3"],
         second: Float[Array, "b h w 3"],
         *,
-        updates: int = 12,
+        updates: int = UPDATES,
         iterates: bool = False,
     ) -> Float[Array, "*k b h w 2"]:
         """The flow of every pixel of `first` to where it is in `second`.
@@ -341,7 +342,7 @@ class RAFT(nn.Module):
         second: Float[Array, "b h w c"],
         context: Float[Array, "b h w d"],
         *,
-        updates: int = 12,
+        updates: int = UPDATES,
         iterates: bool = False,
     ) -> Float[Array, "*k b h8 w8 2"]:
         """The flow from the `features` of two frames and the `context` of the first one.

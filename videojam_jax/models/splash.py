@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 from videojam_jax.models.partition import mesh_in_force, spec
 
 # What the backward pass needs of the kernel, for remat policies that keep it.
+BLOCKS = (512, 512)  # of queries and keys, unless told
 CHECKPOINT_NAME = "attention"
 LANES = 128  # the kernel's blocks are multiples of it
 
@@ -23,7 +24,7 @@ def splash_attention(
     key_mask: Bool[Array, "b m"] | None,
     *,
     axes: tuple[str | None, str | None, str | None],
-    blocks: tuple[int, int] = (512, 512),
+    blocks: tuple[int, int] = BLOCKS,
     interpret: bool = False,
 ) -> Float[Array, "b n k h"]:
     """As `attention.attention`, which see.

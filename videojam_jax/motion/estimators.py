@@ -17,6 +17,8 @@ DIS_PRESETS = {
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
 
+DIS_PRESET = "medium"
+
 # OpenCV's DIS chooses its pyramid by the longer side. Where the shorter side is below
 # 16 pixels or a fifth of the longer one, it refuses, or reads outside the image and
 # brings the process down (seen in 5.0.0 for 24 x 500, say).
@@ -30,7 +32,7 @@ _SMALL_FRAME = 128
 
 
 def dis(
-    video: UInt8[np.ndarray, "t h w 3"], preset: str = "medium"
+    video: UInt8[np.ndarray, "t h w 3"], preset: str = DIS_PRESET
 ) -> Float[np.ndarray, "s h w 2"]:
     """Dense inverse search (Kroeger et al. 2016, OpenCV) between consecutive frames.
 

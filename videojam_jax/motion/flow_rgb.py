@@ -22,13 +22,15 @@ from jaxtyping import Float
 
 Array = jax.Array | np.ndarray
 
+SIGMA = 0.15  # VideoJAM, section 4.1
 
-def full_speed(height: int, width: int, sigma: float = 0.15) -> float:
+
+def full_speed(height: int, width: int, sigma: float = SIGMA) -> float:
     """The speed in pixels a frame that is shown at full intensity: sigma times the diagonal."""
     return sigma * math.hypot(height, width)
 
 
-def flow_to_rgb(flow: Float[Array, "... h w 2"], sigma: float = 0.15) -> Float[Array, "... h w 3"]:
+def flow_to_rgb(flow: Float[Array, "... h w 2"], sigma: float = SIGMA) -> Float[Array, "... h w 3"]:
     """Colours a flow field.
 
     Args:
@@ -52,7 +54,7 @@ def flow_to_rgb(flow: Float[Array, "... h w 2"], sigma: float = 0.15) -> Float[A
     return value[..., None] * xp.clip(xp.stack([red, green, blue], axis=-1), 0, 1)
 
 
-def rgb_to_flow(rgb: Float[Array, "... h w 3"], sigma: float = 0.15) -> Float[Array, "... h w 2"]:
+def rgb_to_flow(rgb: Float[Array, "... h w 3"], sigma: float = SIGMA) -> Float[Array, "... h w 2"]:
     """The flow that a coloured field shows: the inverse of `flow_to_rgb` below its clipping.
 
     The speed is read from the chroma, `max - min`, and the direction from the hue;

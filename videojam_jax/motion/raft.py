@@ -5,6 +5,7 @@ over devices along their batch axis, each device estimates the flow of its own c
 sends nothing.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,14 +16,48 @@ from jax import lax
 from jaxtyping import Array, Float, UInt8
 
 from videojam_jax.errors import UserError
+from videojam_jax.keys import CLIPS, config_key
 from videojam_jax.models.autoencoders.pixels import from_uint8
-from videojam_jax.models.raft import DOWN, RAFT
+from videojam_jax.models.raft import DOWN, RAFT, UPDATES
 
 # RAFT was trained on larger frames, and its coarsest correlations of smaller ones are of a
 # pixel or none. Frames with a shorter side below this are enlarged first.
 SHORTEST = 128
 
 Clips = UInt8[Array, "b t h w 3"] | Float[Array, "b t h w 3"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RaftOptions:
+    """RAFT as it estimates the flow of clips, `config.motion.raft`."""
+
+    weights: str = config_key(
+        "",
+        "of RAFT: torchvision's or princeton-vl's file, or what `convert` made of one; random: "
+        "random ones, for a try",
+        path=True,
+    )
+    size: str = config_key(
+        "large",
+        "of random weights; files tell theirs",
+        choices=("large", "small"),
+        tags=(CLIPS,),
+    )
+    updates: int = config_key(UPDATES, "of the flow; VBench takes 20", minimum=1, tags=(CLIPS,))
+    pairs: int = config_key(
+        16,
+        "consecutive pairs of frames, of each clip of a batch, worked on at once",
+        minimum=1,
+    )
+    correlation: str = config_key(
+        "all_pairs",
+        "how correlations are kept: on_demand is for large frames, whose pairs of pixels do not "
+        "fit",
+        choices=("all_pairs", "on_demand"),
+    )
+    dtype: str = config_key(
+        "float32", "of its convolutions", choices=("float32", "bfloat16"), tags=(CLIPS,)
+    )
 
 
 def pad(frames: Float[Array, "... h w c"]) -> Float[Array, "... h2 w2 c"]:
@@ -51,8 +86,8 @@ def flow_of_clips(
     params: Mapping[str, Any],
     video: Clips,
     *,
-    updates: int = 12,
-    pairs: int = 4,
+    updates: int = RaftOptions.updates,
+    pairs: int = RaftOptions.pairs,
 ) -> Float[Array, "b s h w 2"]:
     """The flow from every frame of a clip to the next one.
 

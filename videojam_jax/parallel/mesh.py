@@ -1,5 +1,6 @@
 """One mesh for every machine; a single device is a mesh too."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -8,8 +9,22 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from videojam_jax.errors import UserError
+from videojam_jax.keys import config_key
 
-AXES = ("data", "fsdp", "context", "tensor")
+
+@dataclasses.dataclass(frozen=True)
+class MeshOptions:
+    """The devices along each axis, `config.mesh`; one of them may be -1, "all that is left"."""
+
+    data: int = config_key(
+        -1, "devices that hold whole copies of the parameters", minimum=-1
+    )
+    fsdp: int = config_key(1, "devices that share one copy of the parameters", minimum=-1)
+    context: int = config_key(1, "devices that share one clip's tokens", minimum=-1)
+    tensor: int = config_key(1, "devices that share one layer's heads", minimum=-1)
+
+
+AXES = tuple(field.name for field in dataclasses.fields(MeshOptions))
 
 
 def mesh_shape(sizes: Mapping[str, int], device_count: int) -> tuple[int, ...]:

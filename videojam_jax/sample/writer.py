@@ -12,14 +12,13 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import frozen
+from videojam_jax.config.schema import Config
+from videojam_jax.keys import SAMPLES, tagged
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.randomness import PURPOSES
 from videojam_jax.sample.clips import to_video
 from videojam_jax.sample.files import SampleFolder, sample_folder
 from videojam_jax.sample.generate import fetched, make_generate
-
-# What of a config shapes a clip, beside the parameters.
-SHAPING = ("clip", "motion", "autoencoder", "text", "model", "sample")
 
 
 def make_writer(config: FrozenConfigDict) -> Callable[..., SampleFolder]:
@@ -31,7 +30,7 @@ def make_writer(config: FrozenConfigDict) -> Callable[..., SampleFolder]:
     """
     generate = make_generate(config)
     autoencoder = frozen.autoencoder(config)
-    shaping = {name: config[name].to_dict() for name in SHAPING}
+    shaping = tagged(Config, config, SAMPLES)
 
     def write(
         out: Path,

@@ -11,7 +11,7 @@ import optax
 from videojam_jax.models.autoencoders.discriminator import discriminator_loss, generator_loss
 from videojam_jax.models.autoencoders.pixels import from_uint8
 from videojam_jax.models.autoencoders.reconstruction import (
-    Options,
+    ReconstructionOptions,
     adversarial_weight,
     psnr,
     reconstruction_loss,
@@ -25,7 +25,7 @@ def make_step(
     net: nn.Module,
     discriminator: nn.Module | None,
     optimizer: optax.GradientTransformation,
-    options: Options,
+    options: ReconstructionOptions,
     *,
     seed: int,
     ema_decay: float,

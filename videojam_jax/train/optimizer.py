@@ -1,30 +1,10 @@
 """AdamW with clipping and warm-up, and the moving average of the parameters."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import optax
 
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerOptions:
-    """Numbers of the optimizer.
-
-    The learning rate is fixed after its warm-up, as in the paper, unless the last
-    `decay_steps` of `total_steps` take it linearly to zero (for short runs).
-    """
-
-    learning_rate: float
-    warmup_steps: int = 0
-    decay_steps: int = 0
-    total_steps: int = 0  # read only where there is a decay
-    b1: float = 0.9
-    b2: float = 0.95
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    first_moment_dtype: str = "float32"
-    clip_norm: float = 1.0
+from videojam_jax.config.training import OptimizerOptions
 
 
 def learning_rate(options: OptimizerOptions) -> optax.Schedule:

@@ -11,19 +11,21 @@ from jax.typing import DTypeLike
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
+from videojam_jax.config.training import OptimizerOptions
 from videojam_jax.configuration import is_autoencoder
 from videojam_jax.errors import UserError
+from videojam_jax.keys import make
 from videojam_jax.parallel.batch import check_batch
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
-from videojam_jax.train.optimizer import OptimizerOptions, make_optimizer
+from videojam_jax.train.optimizer import make_optimizer
 from videojam_jax.train.step import make_step
 
 
 def optimizer_of(config: FrozenConfigDict) -> optax.GradientTransformation:
-    options = config.optimizer.to_dict()
-    del options["ema_decay"]  # the average is beside the optimizer, in the step
-    return make_optimizer(OptimizerOptions(**options, total_steps=config.train.steps))
+    return make_optimizer(
+        make(OptimizerOptions, config.optimizer, total_steps=config.train.steps)
+    )
 
 
 def training_mesh(config: FrozenConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:

@@ -11,21 +11,20 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build, configuration, frozen
+from videojam_jax.config.schema import Config
 from videojam_jax.data import loader
 from videojam_jax.evaluate import prompts
 from videojam_jax.evaluate.experiments import store
 from videojam_jax.evaluate.experiments.setting import Setting
 from videojam_jax.evaluate.experiments.stages import Stage, data_stage
 from videojam_jax.evaluate.sample import trained_params
+from videojam_jax.keys import SAMPLES, tagged
 from videojam_jax.parallel import distributed
 from videojam_jax.randomness import PURPOSES
 from videojam_jax.sample.clips import to_clips
 from videojam_jax.sample.generate import make_generate
 from videojam_jax.train import checkpoint
 from videojam_jax.train.logging import progress
-
-# What of a config shapes sampled clips, beside the parameters and the captions.
-SHAPING = ("clip", "motion", "autoencoder", "text", "model", "sample")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +124,7 @@ def row_origin(setting: Setting, row: Row, seed: int) -> dict[str, Any]:
     return {
         "runs": {kind: _training(setting, kind, seed) for kind in ("base", row.kind)},
         "step": None if whole is None else int(whole.name),
-        "config": {name: config[name].to_dict() for name in SHAPING},
+        "config": tagged(Config, config, SAMPLES),
         "captions": captions(setting),
         "seed": setting.config.sample_seed,
         "noise": PURPOSES["sampling"],

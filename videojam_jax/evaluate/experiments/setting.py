@@ -15,8 +15,10 @@ from pathlib import Path
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build, configuration
+from videojam_jax.config.schema import Config
 from videojam_jax.differences import differences
 from videojam_jax.errors import UserError
+from videojam_jax.keys import TRAINING, tagged
 
 # In the order in which they are trained: the others start from the base.
 KINDS = ("base", "control", "videojam")
@@ -122,19 +124,15 @@ def _loaded(path: str, changes: str) -> FrozenConfigDict:
     return configuration.load(path, changes=json.loads(changes))
 
 
-# What a training is made of; the rest of a config may change while it lasts, or after it.
-TRAINING = ("seed", "clip", "source", "motion", "autoencoder", "text", "loss", "optimizer",
-            "model.motion", "model.patch", "model.trunk", "train.steps", "train.batch_size")  # fmt: skip
-
-
 def _check_trained(folder: Path, config: FrozenConfigDict) -> None:
     path = folder / "config.json"
     if not path.is_file():
         return
-    before = configuration.load_resolved(path)
-    for key, there, here in differences(before, config):
-        if key.startswith(TRAINING):
-            raise UserError(
-                f"{folder} was trained with config.{key} = {there!r}, which is now {here!r}: "
-                "choose another --workdir, or delete that folder"
-            )
+    before, now = (
+        tagged(Config, each, TRAINING) for each in (configuration.load_resolved(path), config)
+    )
+    for key, there, here in differences(before, now):
+        raise UserError(
+            f"{folder} was trained with config.{key} = {there!r}, which is now {here!r}: "
+            "choose another --workdir, or delete that folder"
+        )

@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Array, Float, Float32, UInt8
 
 from videojam_jax.errors import UserError
+from videojam_jax.keys import CLIPS, MODEL, config_key
 
 
 def from_uint8(video: UInt8[Array, "*shape"]) -> Float32[Array, "*shape"]:
@@ -37,14 +38,15 @@ def to_uint8(video):
 class Pixels:
     """Space-to-depth: `latent = (pixels - shift) * scale`, blocks moved to channels.
 
-    Attributes:
-      patch: `(frames, rows, columns)` of the block that becomes one latent position.
-      shift, scale: bring the latent near zero mean and unit variance.
+    It is `config.autoencoder` of the name pixels; `shift` and `scale` bring the latent near zero
+    mean and unit variance.
     """
 
-    patch: tuple[int, int, int] = (1, 1, 1)
-    shift: float = 0.0
-    scale: float = 1.0
+    patch: tuple[int, int, int] = config_key(
+        (1, 1, 1), "frames, rows, columns in one latent position", minimum=1, tags=(CLIPS, MODEL)
+    )
+    shift: float = config_key(0.0, "subtracted from pixels in [-1, 1]", tags=(CLIPS, MODEL))
+    scale: float = config_key(1.0, "then multiplied", minimum=1e-6, tags=(CLIPS, MODEL))
 
     @property
     def channels(self) -> int:

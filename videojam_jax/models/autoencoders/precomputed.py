@@ -9,15 +9,18 @@ import dataclasses
 import jax
 
 from videojam_jax.errors import UserError
+from videojam_jax.keys import CLIPS, MODEL, REQUIRED, config_key
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Precomputed:
-    """Knows how `compression` (frames, rows, columns) and `channels` shape a latent."""
+    """Knows how `compression` and `channels` shape a latent; `config.autoencoder` of this name."""
 
-    compression: tuple[int, int, int]
-    channels: int
+    compression: tuple[int, int, int] = config_key(
+        REQUIRED, "frames, rows, columns in one latent position", minimum=1, tags=(CLIPS, MODEL)
+    )
+    channels: int = config_key(REQUIRED, "of a latent", minimum=1, tags=(CLIPS, MODEL))
 
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         """`(..., t, h, w, 3) -> (..., t', h', w', channels)`."""

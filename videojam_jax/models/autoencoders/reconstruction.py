@@ -13,15 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from videojam_jax.errors import UserError
+from videojam_jax.keys import check, config_key
 
 # Below this a channel of latents counts as one that does not vary.
 SMALLEST_STD = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """Weights of the losses; all of them are means, so they do not depend on a clip's size.
+class ReconstructionOptions:
+    """How an autoencoder is trained, `config.reconstruction`.
+
+    The losses are means, so their weights do not depend on a clip's size.
 
     Movie Gen's weight of the outlier penalty is 1e5, and it does not say how the losses beside
     it are normalised. If they are sums over a clip, as in the code of latent diffusion, then for
@@ -30,34 +32,50 @@ class Options:
     of such a clip's latent that is too long by 1 would cost 24, and all of a reconstruction
     costs about 0.05.
 
-    Attributes:
-      l1, l2, gradient, kl, outlier: of the terms of `reconstruction_loss`.
-      gradient_scales: of the gradient loss, each half of the one before.
-      outlier_r: in standard deviations, from where a latent is an outlier.
-      adversarial: of the generator's loss, from step `adversarial_start` on.
-
     Raises:
-      UserError: a negative weight, or fewer than one scale.
+      UserError: for a value out of its range.
     """
 
-    l1: float = 1.0
-    l2: float = 0.0
-    gradient: float = 1.0
-    gradient_scales: int = 3
-    kl: float = 1e-6
-    outlier: float = 0.01
-    outlier_r: float = 3.0
-    adversarial: float = 0.0
-    adversarial_start: int = 0
+    l1: float = config_key(1.0, "weight of the mean absolute error", minimum=0.0)
+    l2: float = config_key(
+        0.0, "weight of the mean squared error, which short runs get further with", minimum=0.0
+    )
+    gradient: float = config_key(
+        1.0, "weight of the error of finite differences, at several scales", minimum=0.0
+    )
+    gradient_scales: int = config_key(
+        3, "each of half the resolution of the one before", minimum=1
+    )
+    kl: float = config_key(1e-6, "weight of the KL divergence from N(0, 1)", minimum=0.0)
+    outlier: float = config_key(
+        0.01,
+        "weight of Movie Gen's outlier penalty; its 1e5 is taken to stand beside sums over a "
+        "clip, here it stands beside means",
+        minimum=0.0,
+    )
+    outlier_r: float = config_key(3.0, "standard deviations that are no outlier", minimum=0.0)
+    adversarial: float = config_key(
+        0.0, "weight of the discriminator's judgement; 0: none", minimum=0.0
+    )
+    adversarial_start: int = config_key(0, "steps before which it has no weight", minimum=0)
+    discriminator_width: int = config_key(64, "of its first layer", minimum=1)
+    flow_share: float = config_key(
+        0.25, "share of a batch that is flow clips", minimum=0.0, maximum=1.0
+    )
+    image_share: float = config_key(
+        0.25, "share of the steps that see first frames alone", minimum=0.0, maximum=1.0
+    )
+    held_out: int = config_key(
+        16, "last clips of the source, kept from training and measured", minimum=1
+    )
+    latent_clips: int = config_key(
+        256,
+        "clips over which the latents' shift and scale are measured, at each checkpoint",
+        minimum=1,
+    )
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            least = 1 if field.name == "gradient_scales" else 0
-            if not getattr(self, field.name) >= least:
-                raise UserError(
-                    f"config.reconstruction.{field.name} is {getattr(self, field.name)}; "
-                    f"it must be {least} or more"
-                )
+        check(self, "config.reconstruction")
 
 
 def reconstruction_loss(
@@ -65,7 +83,7 @@ def reconstruction_loss(
     decoded: Float[Array, "b t h w p"],
     mean: Float[Array, "b t2 h2 w2 c"],
     log_variance: Float[Array, "b t2 h2 w2 c"],
-    options: Options,
+    options: ReconstructionOptions,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The weighted sum of all terms but the adversarial one, and each term unweighted."""
     error = decoded.astype(jnp.float32) - video.astype(jnp.float32)
@@ -80,7 +98,7 @@ def reconstruction_loss(
     return sum(getattr(options, name) * part for name, part in parts.items()), parts
 
 
-def adversarial_weight(step: Int[Array, ""] | int, options: Options) -> Float[Array, ""]:
+def adversarial_weight(step: Int[Array, ""] | int, options: ReconstructionOptions) -> Float[Array, ""]:
     """The weight of `discriminator.generator_loss` at `step`: 0, then constant."""
     return options.adversarial * jnp.asarray(step >= options.adversarial_start, jnp.float32)
 
@@ -113,7 +131,7 @@ def kl_divergence(
     return jnp.mean(mean**2 + jnp.exp(log_variance) - 1 - log_variance) / 2
 
 
-def outlier_penalty(latent: Float[Array, "b t h w c"], r: float = 3.0) -> Float[Array, ""]:
+def outlier_penalty(latent: Float[Array, "b t h w c"], r: float) -> Float[Array, ""]:
     """Movie Gen's outlier penalty: `mean_ij max(|X_ij - mean(X)| - r |std(X)|, 0)`.
 
     `X_ij` is the vector of one position, `mean` and `std` are those of each channel over

@@ -27,6 +27,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from videojam_jax.errors import UserError
+from videojam_jax.keys import CLIPS, MODEL, config_key
 from videojam_jax.models.attention import attention
 from videojam_jax.models.autoencoders.tiling import decode_tiled, encode_tiled
 
@@ -275,31 +276,43 @@ class TaeNet(nn.Module):
 
     Rows and columns are halved after the first levels, frames after the last ones.
 
-    Attributes:
-      channels: of a latent.
-      width: of the first level; level i has `width * multipliers[i]`.
-      blocks: residual blocks a level (one more in the decoder).
-      compression: `(frames, rows, columns)` that become one latent position: powers of
-        two, rows as columns, none above `2 ** (len(multipliers) - 1)`.
-      attention: over space and over time, at the lowest resolution.
-      norm: group norms before the convolutions. They take a frame's mean and contrast away,
-        which a net of few channels cannot carry otherwise: without them, small nets on
-        small clips learn in a fraction of the steps.
-      remat: residual blocks keep only their inputs for the backward pass.
+    It is `config.tae`. Level i has `width * multipliers[i]` channels; none of `compression` is
+    above `2 ** (len(multipliers) - 1)`, rows as columns. Group norms take a frame's mean and
+    contrast away, which a net of few channels cannot carry otherwise: without them, small nets
+    on small clips learn in a fraction of the steps.
 
     Raises:
       UserError: a compression that the levels cannot give.
     """
 
-    channels: int = 16
-    width: int = 128
-    multipliers: tuple[int, ...] = (1, 2, 4, 4)
-    blocks: int = 2
-    compression: tuple[int, int, int] = (8, 8, 8)
-    attention: bool = True
-    norm: bool = True
-    dtype: DTypeLike = jnp.float32
-    remat: bool = False
+    channels: int = config_key(16, "of a latent", minimum=1, tags=(MODEL,))
+    width: int = config_key(128, "of the finest level", minimum=1, tags=(MODEL,))
+    multipliers: tuple[int, ...] = config_key(
+        (1, 2, 4, 4), "of the width, of each level", minimum=1, tags=(MODEL,)
+    )
+    blocks: int = config_key(
+        2, "residual blocks of each level (one more in the decoder)", minimum=0, tags=(MODEL,)
+    )
+    compression: tuple[int, int, int] = config_key(
+        (8, 8, 8),
+        "frames, rows, columns in one latent position, powers of two",
+        minimum=1,
+        tags=(MODEL,),
+    )
+    attention: bool = config_key(
+        True, "over space and over time at the coarsest level", tags=(MODEL,)
+    )
+    norm: bool = config_key(
+        True,
+        "normalise within residual blocks; a small net learns far faster without",
+        tags=(MODEL,),
+    )
+    dtype: DTypeLike = config_key(
+        "float32", "of the computation", choices=("float32", "bfloat16")
+    )
+    remat: bool = config_key(
+        False, "compute blocks again in the backward pass, to save memory"
+    )
 
     def __post_init__(self):
         frames, rows, columns = self.compression
@@ -368,8 +381,7 @@ class Tae:
     Attributes:
       params: of `net`.
       shift, scale: arrays `[channels]`, from `reconstruction.shift_and_scale`.
-      tile, overlap: frames; decoded tiles are blended over the overlap.
-      context: frames on either side that an encoded tile sees beside its own.
+      tile, overlap, context: keys of `config.autoencoder`.
       frames: that `decode` gives unless told; None gives all that the latents make.
 
     Raises:
@@ -380,9 +392,19 @@ class Tae:
     params: Any
     shift: Any  # arrays, but a tree of anything (shardings, say) may have its structure
     scale: Any
-    tile: int = 32
-    overlap: int = 16
-    context: int = 0
+    tile: int = config_key(
+        32, "frames that are encoded or decoded at once", minimum=1, tags=(CLIPS,)
+    )
+    overlap: int = config_key(
+        16, "frames that decoded tiles share, and blend", minimum=0, tags=(CLIPS,)
+    )
+    context: int = config_key(
+        0,
+        "frames on either side that an encoded tile sees beside its own; some take the seams out "
+        "of latents",
+        minimum=0,
+        tags=(CLIPS,),
+    )
     frames: int | None = None
 
     def __post_init__(self):

@@ -22,6 +22,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from videojam_jax.errors import UserError
+from videojam_jax.keys import config_key
 from videojam_jax.models.autoencoders.wan_blocks import (
     Cache,
     CausalConv,
@@ -211,12 +212,12 @@ class WanVae:
     Attributes:
       module: sizes and dtype.
       params: the weights, as `module.init(...)["params"]` has them.
-      chunk: latent frames that go through at once. It decides memory and speed only.
+      chunk: key of `config.autoencoder`. It decides memory and speed only.
     """
 
     module: WanAutoencoder
     params: Any
-    chunk: int = 1
+    chunk: int = config_key(1, "latent frames that are encoded or decoded at once", minimum=1)
 
     @property
     def channels(self) -> int:

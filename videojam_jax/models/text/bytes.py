@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from videojam_jax.keys import CLIPS, MODEL, config_key
 from videojam_jax.models.attention import attention
 from videojam_jax.models.layers import RMSNorm, dense, logical
 from videojam_jax.models.partition import constrain
@@ -23,6 +24,18 @@ VOCABULARY = FIRST_BYTE + 256  # 0 pads
 
 
 TEXT = ("batch", None, "features")  # logical axes of its activations
+
+
+@dataclasses.dataclass(frozen=True)
+class ByteOptions:
+    """`config.text` of the name bytes."""
+
+    max_length: int = config_key(
+        128, "tokens, one a byte and one more", minimum=1, tags=(CLIPS, MODEL)
+    )
+    width: int = config_key(256, "of the trained encoder", minimum=1, tags=(MODEL,))
+    blocks: int = config_key(2, "of the trained encoder", minimum=0, tags=(MODEL,))
+    heads: int = config_key(4, "of the trained encoder", minimum=1, tags=(MODEL,))
 
 
 @dataclasses.dataclass(frozen=True)

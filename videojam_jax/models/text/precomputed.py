@@ -6,14 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from videojam_jax.errors import UserError
+from videojam_jax.keys import CLIPS, MODEL, REQUIRED, config_key
 
 
 @dataclasses.dataclass(frozen=True)
 class PrecomputedText:
-    """Embeddings of `width`, at most `max_length` tokens a caption."""
+    """Embeddings of one width; `config.text` of the name precomputed."""
 
-    width: int
-    max_length: int
+    max_length: int = config_key(
+        REQUIRED, "tokens of a caption at most", minimum=1, tags=(CLIPS, MODEL)
+    )
+    width: int = config_key(REQUIRED, "of an embedding", minimum=1, tags=(MODEL,))
 
     def encode(self, captions: Sequence[str]) -> list[np.ndarray]:
         raise UserError(

@@ -16,9 +16,44 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from videojam_jax.errors import UserError
-from videojam_jax.models.text.reading import read
+from videojam_jax.keys import CLIPS, MODEL, REQUIRED, config_key
+from videojam_jax.models.text.reading import READINGS, read
 
 SHORTEST = 16  # tokens; shorter texts are padded to this
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainedOptions:
+    """`config.text` of the name pretrained: of each encoder one value where there is a tuple."""
+
+    weights: tuple[str, ...] = config_key(
+        (),
+        "of each encoder, T5's family or CLIP: a folder as Hugging Face keeps it, or what "
+        "`convert` made of it. Training on prepared clips needs none",
+        path=True,
+    )
+    max_lengths: tuple[int, ...] = config_key(
+        REQUIRED, "tokens, of each encoder", minimum=1, tags=(CLIPS, MODEL)
+    )
+    widths: tuple[int, ...] = config_key(
+        REQUIRED, "of an embedding, of each encoder", minimum=1, tags=(CLIPS, MODEL)
+    )
+    reads: tuple[str, ...] = config_key(
+        (),
+        "what each encoder is given: prompt, the whole of it, or quoted, what stands in it in "
+        "double quotation marks; empty: prompt, all of them",
+        choices=READINGS,
+        tags=(CLIPS,),
+    )
+    fps_prefix: bool = config_key(
+        False,
+        "FPS-24, or what clip.fps is, before a prompt that is read whole, as in Movie Gen",
+        tags=(CLIPS,),
+    )
+    batch_size: int = config_key(16, "captions encoded at once", minimum=1)
+    dtype: str = config_key(
+        "bfloat16", "of the computation", choices=("float32", "bfloat16"), tags=(CLIPS,)
+    )
 
 
 @runtime_checkable

@@ -14,7 +14,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from videojam_jax.keys import REQUIRED, config_key
 from videojam_jax.models.attention import OVER_HEADS, OVER_TOKENS, attention
+from videojam_jax.models.compute import REMAT_POLICIES, ComputeOptions
 from videojam_jax.models.layers import (
     FactorisedPositions,
     RMSNorm,
@@ -25,29 +27,6 @@ from videojam_jax.models.layers import (
     modulate,
 )
 from videojam_jax.models.partition import constrain
-from videojam_jax.models.splash import CHECKPOINT_NAME
-
-# What the backward pass may keep of a block; everything else is computed again.
-# "attention" keeps the results of splash attention (the other implementations have no
-# name in them, and are computed again), "dots" those and all products with weights;
-# "offload" keeps each block's input in the host's memory until the backward pass comes
-# to it.
-REMAT_POLICIES = {
-    "none": None,
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "attention": jax.checkpoint_policies.save_only_these_names(CHECKPOINT_NAME),
-    "dots": jax.checkpoint_policies.save_from_both_policies(
-        jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-        jax.checkpoint_policies.save_only_these_names(CHECKPOINT_NAME),
-    ),
-    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
-        names_which_can_be_saved=[],
-        names_which_can_be_offloaded=["block_input"],
-        offload_src="device",
-        offload_dst="pinned_host",
-    ),
-}
-
 
 TOKENS = ("batch", "tokens", "features")
 
@@ -148,24 +127,24 @@ class Block(nn.Module):
 class MovieGenTrunk(nn.Module):
     """`trunk(tokens, positions, t, text, text_mask) -> tokens`.
 
+    Its keys are `config.model.trunk` of the name movie_gen, and those of `config.model` that every
+    trunk takes. 48, 6144, 16384, 48 make the 30B; 32, 3072, 8192, 24 our 4B.
+
     Attributes:
-      blocks, width, ffn, heads: 48, 6144, 16384, 48 make the 30B; 32, 3072, 8192, 24 our 4B.
       positions: frames, rows and columns of tokens that have an embedding.
-      remat: name in `REMAT_POLICIES`.
       attention: of `models.attention.attention`.
-      attention_blocks: of queries and keys, for splash.
     """
 
-    blocks: int
-    width: int
-    ffn: int
-    heads: int
+    blocks: int = config_key(REQUIRED, "transformer blocks", minimum=1)
+    width: int = config_key(REQUIRED, "width of a token", minimum=1)
+    ffn: int = config_key(REQUIRED, "hidden width of SwiGLU", minimum=1)
+    heads: int = config_key(REQUIRED, "attention heads", minimum=1)
     positions: tuple[int, int, int]
     dtype: DTypeLike = jnp.float32
-    remat: str = "none"
+    remat: str = ComputeOptions.remat
     attention: str = "xla"
-    attention_blocks: tuple[int, int] = (512, 512)
-    unroll: int = 1  # blocks compiled one after the other; more is faster on a CPU, slower to compile
+    attention_blocks: tuple[int, int] = ComputeOptions.attention_blocks
+    unroll: int = ComputeOptions.unroll
 
     @nn.compact
     def __call__(

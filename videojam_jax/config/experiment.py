@@ -1,0 +1,91 @@
+"""The config of an experiment, which `videojam evaluate` reads; its runs have their own."""
+
+import dataclasses
+
+from videojam_jax.keys import REQUIRED, changes, config_key, part, variants
+
+# Of the table of the paper's ablation: baselines, VideoJAM, and rules of Table 3.
+ROWS = ("base", "control", "videojam", "no_text_guidance", "no_inner_guidance",
+        "no_optical_flow", "ip2p")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class AblationOptions:
+    rows: tuple[str, ...] = config_key(
+        ROWS, "of the table: baselines, VideoJAM, and rules of Table 3"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PermutationOptions:
+    times: int = config_key(
+        100, "times from noise to data at which the loss is measured", minimum=2
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class WhenOptions:
+    kept: tuple[float, ...] = config_key(
+        (0.2, 0.6, 0.8),
+        "shares of the sampling steps that are left out: clips are noised to there and sampled on",
+        minimum=0.0,
+        maximum=1.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class GuidanceOptions:
+    w_text: tuple[float, ...] = config_key((0.0, 2.0, 5.0, 8.0), "values of the paper's w1")
+    w_motion: tuple[float, ...] = config_key((0.0, 1.0, 3.0, 5.0), "values of the paper's w2")
+    inner: tuple[float, ...] = config_key(
+        (0.25, 0.5, 1.0),
+        "shares of the sampling steps that have the motion's guidance, at the weights of the "
+        "run's own config",
+        minimum=0.0,
+        maximum=1.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunsOptions:
+    base: str = config_key(
+        REQUIRED,
+        "FILE.py[:ARG] of the base's config, or the workdir of a trained run; a relative path "
+        "starts at this config's folder",
+    )
+    control: str = config_key(
+        "", "the same for the base trained on without motion; empty: none"
+    )
+    videojam: str = config_key(REQUIRED, "the same for VideoJAM")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """Every key of an experiment."""
+
+    experiment: dict = variants(
+        "ablation",
+        {
+            "ablation": AblationOptions,
+            "permutation": PermutationOptions,
+            "when": WhenOptions,
+            "guidance": GuidanceOptions,
+        },
+    )
+    runs: RunsOptions = part(RunsOptions)
+    change: dict = changes("any keys of the runs' configs, changed in all of them")
+    held_out: dict = changes(
+        "any keys of the runs' configs, changed for the clips that are measured: another seed of "
+        "the simulator, another folder"
+    )
+    seeds: tuple[int, ...] = config_key(
+        (0,), "of the trainings; each trains every run once", minimum=0
+    )
+    clips: int = config_key(64, "to measure", minimum=2)
+    prompts: str = config_key(
+        "",
+        "captions to sample: a file, or a set of the package (motion64); empty: those of the "
+        "held-out clips",
+    )
+    shown: int = config_key(8, "clips shown in the report", minimum=1)
+    sample_seed: int = config_key(0, "of the noise that sampling starts from", minimum=0)

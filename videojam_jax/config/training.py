@@ -1,0 +1,73 @@
+"""The sections of a config that a training takes: optimizer, data, steps."""
+
+import dataclasses
+
+from videojam_jax.keys import REQUIRED, TRAINING, config_key, same
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerOptions:
+    """AdamW and the average of the parameters, `config.optimizer`.
+
+    The learning rate is fixed after its warm-up, as in the paper, unless the last
+    `decay_steps` of `total_steps` take it linearly to zero (for short runs).
+    """
+
+    learning_rate: float = config_key(REQUIRED, "after the warm-up", minimum=0.0)
+    warmup_steps: int = config_key(0, "linear from zero", minimum=0)
+    decay_steps: int = config_key(
+        0, "last steps, in which the rate falls linearly to zero", minimum=0
+    )
+    total_steps: int = 0  # read only where there is a decay
+    b1: float = config_key(0.9, "AdamW", minimum=0.0, maximum=1.0)
+    b2: float = config_key(0.95, "AdamW", minimum=0.0, maximum=1.0)
+    eps: float = config_key(1e-8, "AdamW", minimum=0.0)
+    weight_decay: float = config_key(0.0, "of matrices", minimum=0.0)
+    first_moment_dtype: str = config_key(
+        "float32",
+        "AdamW's first moment; bfloat16 saves 2 bytes a parameter",
+        choices=("float32", "bfloat16"),
+    )
+    clip_norm: float = config_key(1.0, "greatest global norm of the gradient", minimum=1e-12)
+    ema_decay: float = config_key(0.9999, "of the averaged parameters", minimum=0.0, maximum=1.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """A run on prepared clips, `config.train`."""
+
+    dataset: str = config_key(REQUIRED, "prepared clips; a relative path starts at the workdir")
+    init_from: str = config_key(
+        "",
+        "workdir of the run to start from (a base is widened for VideoJAM); a relative path "
+        "starts at the workdir",
+    )
+    steps: int = config_key(REQUIRED, "in all", minimum=1, tags=(TRAINING,))
+    batch_size: int = config_key(
+        REQUIRED, "clips a step over all devices", minimum=1, tags=(TRAINING,)
+    )
+    accumulate: int = config_key(
+        1, "parts of a batch done one after the other, to save memory", minimum=1
+    )
+    log_every: int = config_key(50, "steps", minimum=1)
+    checkpoint_every: int = config_key(1000, "steps", minimum=1)
+    keep: int = config_key(2, "checkpoints", minimum=1)
+    sample_every: int = config_key(0, "steps between sample clips; 0: none", minimum=0)
+    sample_prompts: tuple[str, ...] = config_key(
+        (), "captions of the sample clips; empty: the first of the data"
+    )
+    loader_threads: int = config_key(2, "threads that read records", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AutoencoderTrainOptions:
+    """A run on the clips of a source, `config.train` beside `config.tae`."""
+
+    init_from: str = same(TrainOptions, "init_from")
+    steps: int = same(TrainOptions, "steps")
+    batch_size: int = same(TrainOptions, "batch_size")
+    log_every: int = same(TrainOptions, "log_every")
+    checkpoint_every: int = same(TrainOptions, "checkpoint_every")
+    keep: int = same(TrainOptions, "keep")
+    sample_every: int = same(TrainOptions, "sample_every")
+    loader_threads: int = same(TrainOptions, "loader_threads")
