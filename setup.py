@@ -21,7 +21,7 @@ setuptools.setup(
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["videojam_jax", "videojam_jax.*"]),
     package_data={"videojam_jax": ["**/*.css", "**/*.csv", "**/*.html", "**/*.js", "**/*.json"]},
-    entry_points={"console_scripts": ["videojam = videojam_jax.cli:main"]},
+    entry_points={"console_scripts": ["videojam = videojam_jax.cli.main:main"]},
     install_requires=[
         "array_record>=0.8.1",
         "av>=17.1",

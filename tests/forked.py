@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 READY = [
     f"videojam_jax.{name}"
     for name in (
-        "cli", "configuration", "lock", "train.loop", "train.logging", "data.prepare",
+        "cli.main", "configuration", "lock", "terminal.process_log", "train.loop", "data.prepare",
         "evaluate.sample", "evaluate.compare", "evaluate.preview", "evaluate.experiments",
     )
 ]  # fmt: skip
@@ -137,10 +137,10 @@ def run(words):
     """As `python WORDS`."""
     match words:
         case ["-m", "videojam_jax.cli", *words]:
-            from videojam_jax import cli
+            from videojam_jax.cli import main
 
-            sys.argv = [cli.__file__, *words]
-            sys.exit(cli.main())
+            sys.argv = [main.__file__, *words]
+            sys.exit(main.main())
         case ["-c", program, *words]:
             sys.argv = ["-c", *words]
             exec(program, {"__name__": "__main__"})

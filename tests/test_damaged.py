@@ -12,13 +12,14 @@ import tiny_run
 from tiny_clips import digest, prepare_tiny
 
 from videojam_jax import configuration
-from videojam_jax.convert import checkpoint
+from videojam_jax.checkpoints.read import load_params, read_architecture
+from videojam_jax.checkpoints.write import save_params
 from videojam_jax.data import loader, shards
 from videojam_jax.errors import UserError
 from videojam_jax.evaluate import curves
 from videojam_jax.evaluate.vote import folders
 from videojam_jax.sample import files
-from videojam_jax.train import logging
+from videojam_jax.train import run_log
 
 SEED = 20260
 SHARD = "clips-00002-of-00005"
@@ -173,11 +174,11 @@ def test_metrics_lose_the_damaged_lines_alone_as_a_run_goes_on(tmp_path):
     lines = [json.dumps({"step": n, "loss": 1 / n}).encode() + b"\n" for n in range(1, 31)]
     path.write_bytes(b"".join(lines))
     fuzz(path, lambda: curves.read_metrics(path), 200)
-    fuzz(path, lambda: logging._keep_until(path, 20), 200)
+    fuzz(path, lambda: run_log._keep_until(path, 20), 200)
     wrong = [b"\xff\n", b"\n", b'"step"\n', b"[1]\n", b'{"step": null}\n', lines[12][:9] + b"\n"]
     path.write_bytes(b"".join([*lines[:7], *wrong, *lines[7:]]))
     assert f"{path}, line 8: " in complaint(lambda: curves.read_metrics(path))
-    logging._keep_until(path, 20)
+    run_log._keep_until(path, 20)
     assert path.read_bytes() == b"".join(lines[:20])
 
 
@@ -203,13 +204,13 @@ def params():
 
 
 def test_a_checkpoint_is_named_whatever_of_it_was_damaged(tmp_path, params):
-    checkpoint.save(tmp_path, params, {"model": {"width": 8}}, {"shift": [0.0]})
+    save_params(tmp_path, params, {"model": {"width": 8}}, {"shift": [0.0]})
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
     step = tmp_path / "checkpoints" / "0"
 
     def read():
-        assert isinstance(checkpoint.read_architecture(tmp_path), dict)
-        checkpoint.load(tmp_path, abstract)
+        assert isinstance(read_architecture(tmp_path), dict)
+        load_params(tmp_path, abstract)
 
     read()
     noticed = {
@@ -220,5 +221,5 @@ def test_a_checkpoint_is_named_whatever_of_it_was_damaged(tmp_path, params):
     print(noticed)
     assert sum(noticed.values()) > 20
     (step / "architecture" / "metadata").write_bytes(b"\xff")
-    said = complaint(functools.partial(checkpoint.read_architecture, tmp_path))
+    said = complaint(functools.partial(read_architecture, tmp_path))
     assert "delete this folder; it is the only one there" in said, said

@@ -12,7 +12,9 @@ import tiny_tae
 from tokenizers import pre_tokenizers
 
 from videojam_jax import build, configuration, frozen
-from videojam_jax.convert import checkpoint, weights
+from videojam_jax.checkpoints.read import read_architecture
+from videojam_jax.checkpoints.write import save_params
+from videojam_jax.convert import weights
 from videojam_jax.errors import UserError
 
 SMALL_RAFT = ["--config.motion.flow=raft", "--config.motion.raft.size=small"]
@@ -40,7 +42,7 @@ def raft(tmp_path_factory):
     options = {"size": "small", "naming": "torchvision"}
     found = weights.random_weights("raft", options, frozen.one_device())
     about = {weights.CONVERTED: {"kind": "raft", "options": options}}
-    checkpoint.save(folder, jax.device_get(found.params), about)
+    save_params(folder, jax.device_get(found.params), about)
     return folder
 
 
@@ -111,7 +113,7 @@ def test_an_autoencoder_of_other_latents_names_the_key_and_both_values(tae, key,
 
 def test_an_autoencoder_whose_latents_were_not_measured_is_refused(tae, tmp_path):
     params = {"autoencoder": jax.device_get(frozen.autoencoder(tae_config(tae)).params)}
-    checkpoint.save(tmp_path, params, checkpoint.read_architecture(tae), latent=None)
+    save_params(tmp_path, params, read_architecture(tae), latent=None)
     with pytest.raises(UserError, match="shift and scale are missing"):
         frozen.autoencoder(tae_config(tmp_path))
 
@@ -154,7 +156,7 @@ def clip(tmp_path_factory):
     options |= {"max_length": 77, "activation": "quick_gelu", "eps": 1e-5}
     found = weights.random_weights("clip", options, frozen.one_device())
     about = {weights.CONVERTED: {"kind": "clip", "options": options}}
-    checkpoint.save(folder, jax.device_get(found.params), about)
+    save_params(folder, jax.device_get(found.params), about)
     (folder / "vocab.json").write_text(json.dumps({x: i for i, x in enumerate(names)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     return folder
@@ -308,7 +310,7 @@ def test_where_weights_lie_does_not_shape_prepared_clips_and_what_they_are_does(
     found = frozen.autoencoder(tae_config(tae))
     other = jax.tree.map(np.negative, jax.device_get(found.params))
     latent = {"shift": found.shift.tolist(), "scale": found.scale.tolist()}
-    architecture = checkpoint.read_architecture(tae)
-    checkpoint.save(tmp_path / "other", {"autoencoder": other}, architecture, latent=latent)
+    architecture = read_architecture(tae)
+    save_params(tmp_path / "other", {"autoencoder": other}, architecture, latent=latent)
     with pytest.raises(UserError, match=r"prepared with other settings \(settings.json\): weights is"):
         prepared(tmp_path / "other")

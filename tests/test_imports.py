@@ -23,14 +23,16 @@ ARROWS = {
     "randomness": set(),
     "diffusion": {"keys"},
     "parallel": {"keys"},
+    "terminal": {"parallel"},
+    "checkpoints": set(),
     "models": {"keys"},
     "motion": {"keys", "models"},
     "data": {"differences", "files", "keys", "motion", "models"},
     "config": BOTTOM | {"keys", "motion", "data"},
     "configuration": {"keys", "config"},
     # Reads public weights, which `prepare` and `sample` need; so it is no job beside them.
-    "convert": {"files", "models", "randomness"},
-    "frozen": {"keys", "parallel", "models", "motion", "convert", "randomness"},
+    "convert": {"files", "checkpoints", "models", "randomness"},
+    "frozen": {"keys", "parallel", "models", "motion", "checkpoints", "convert", "randomness"},
     "build": BOTTOM | {"keys", "config", "configuration", "motion", "data", "frozen"},
 }
 # From here on each layer may import all that are listed before it.

@@ -77,7 +77,7 @@ def command(job: str, *arguments: str, variant: str = "base") -> list[str]:
 
 def command_after(program: str, command: list[str]) -> list[str]:
     """A command of `videojam`, in whose process a program of Python is run first."""
-    main = "\nimport sys\nfrom videojam_jax import cli\nsys.exit(cli.main(sys.argv[1:]))\n"
+    main = "\nimport sys\nfrom videojam_jax.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
     return [sys.executable, "-c", program + main, *command[len(CLI) :]]
 
 
@@ -178,7 +178,7 @@ def here(*arguments: str) -> tuple[int, str]:
     """`videojam ARGUMENTS` in this process: its exit status and what it printed."""
     import jax
 
-    from videojam_jax.cli import main
+    from videojam_jax.cli.main import main
 
     out = io.StringIO()
     guard = jax.config.jax_transfer_guard

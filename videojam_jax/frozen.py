@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Sharding
 from ml_collections import FrozenConfigDict
 
-from videojam_jax.convert import checkpoint
+from videojam_jax.checkpoints.read import load_params, read_architecture
 from videojam_jax.convert.tokenizers import open_tokenizer
 from videojam_jax.convert.weights import drawn, kind_of, load_weights, random_weights
 from videojam_jax.errors import UserError
@@ -94,7 +94,7 @@ def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> T
     options: dict[str, Any] = {"compression": section.compression, "channels": section.channels}
     critic_width, latent = 0, None
     if section.weights != RANDOM:
-        architecture = checkpoint.read_architecture(Path(section.weights)) or {}
+        architecture = read_architecture(Path(section.weights)) or {}
         if "tae" not in architecture:
             raise UserError(
                 f"{section.weights}: no temporal autoencoder; it should be the workdir of a "
@@ -129,7 +129,7 @@ def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> T
         wanted = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
         )
-        params, latent = checkpoint.load(Path(section.weights), wanted)
+        params, latent = load_params(Path(section.weights), wanted)
         if latent is None:
             raise UserError(
                 f"{section.weights}: its latents' shift and scale are missing from the checkpoint"

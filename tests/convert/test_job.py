@@ -16,12 +16,15 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from videojam_jax import build, configuration
-from videojam_jax.convert import checkpoint, job
+from videojam_jax.checkpoints.names import flat
+from videojam_jax.checkpoints.read import has_steps, load_params, read_architecture
+from videojam_jax.checkpoints.write import save_params
+from videojam_jax.convert import job
 from videojam_jax.convert.job import convert
 from videojam_jax.convert.kinds import KINDS, abstract
 from videojam_jax.convert.layouts import clip as clip_layout
 from videojam_jax.convert.layouts import t5 as t5_layout
-from videojam_jax.convert.read import flat, public_tensors
+from videojam_jax.convert.read import public_tensors
 from videojam_jax.convert.tensors import open_tensors
 from videojam_jax.errors import UserError
 from videojam_jax.parallel.mesh import make_mesh
@@ -226,12 +229,12 @@ def random_tree(tree, seed=0):
 
 
 def own_round_trip(tmp_path, params, architecture, latent=None, **options):
-    checkpoint.save(tmp_path / "run", params, architecture, latent)
+    save_params(tmp_path / "run", params, architecture, latent)
     written = convert(tmp_path / "run", tmp_path / "file.safetensors", **options)
     assert_same(contents(written[-1]), {k.replace("/", "."): x for k, x in flat(params).items()})
     convert(written[-1], tmp_path / "again")
     assert_same(_arrays(tmp_path / "again"), flat(params))
-    assert checkpoint.read_architecture(tmp_path / "again") == architecture
+    assert read_architecture(tmp_path / "again") == architecture
     return tmp_path / "again"
 
 
@@ -244,7 +247,7 @@ def test_a_temporal_autoencoder_comes_back_with_its_latents_scale(tmp_path):
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
     for place, options in (("one_file", {}), ("split", {"shard_bytes": 20_000})):
         again = own_round_trip(tmp_path / place, params, architecture, latent, **options)
-        found, of_latent = checkpoint.load(again, shapes)
+        found, of_latent = load_params(again, shapes)
         assert_same(flat(jax.tree.map(np.asarray, found)), flat(params))
         assert of_latent == latent  # to the last digit
 
@@ -401,7 +404,7 @@ def test_a_checkpoint_that_the_disk_does_not_take_is_told_in_a_line(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert status == 2 and f"{tmp_path / 'out' / 'checkpoints'}: cannot be written" in said
-    assert "Traceback" not in said and not checkpoint.has_steps(tmp_path / "out")
+    assert "Traceback" not in said and not has_steps(tmp_path / "out")
     assert command(tmp_path / "run.safetensors", tmp_path / "out")[0] == 0  # there is room again
     assert_same(_arrays(tmp_path / "out"), params)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
+from videojam_jax.checkpoints.names import flat
 from videojam_jax.convert.layout import CONV2D, LINEAR, Row
-from videojam_jax.convert.read import as_found, dtype_in, flat, public_tensors, read
+from videojam_jax.convert.read import as_found, dtype_in, public_tensors, read
 from videojam_jax.convert.tensors import Tensors
 from videojam_jax.errors import UserError
 

@@ -15,11 +15,13 @@ import tiny_run
 from jax.sharding import SingleDeviceSharding
 from safetensors.numpy import save_file
 
-from videojam_jax.convert import checkpoint
+from videojam_jax.checkpoints.names import flat
+from videojam_jax.checkpoints.read import read_architecture, saved_shapes
+from videojam_jax.checkpoints.write import save_params
 from videojam_jax.convert.job import convert
 from videojam_jax.convert.kinds import KINDS, abstract
 from videojam_jax.convert.layouts import t5
-from videojam_jax.convert.read import flat, public_tensors
+from videojam_jax.convert.read import public_tensors
 from videojam_jax.convert.weights import drawn, kind_of, load_weights, random_weights
 from videojam_jax.errors import UserError
 from videojam_jax.parallel.mesh import make_mesh
@@ -118,7 +120,7 @@ def test_of_what_kind_weights_are_is_told_of_either(places, tmp_path):
         assert kind_of(places[place], ("t5", "clip")) == "t5"
         with pytest.raises(UserError, match="weights of t5, where clip or raft is wanted"):
             kind_of(places[place], ("clip", "raft"))
-    checkpoint.save(tmp_path / "run", {"a": np.zeros(2)}, {"model": {"motion": True}})
+    save_params(tmp_path / "run", {"a": np.zeros(2)}, {"model": {"motion": True}})
     with pytest.raises(UserError, match="a run of `videojam train`, where t5 is wanted"):
         kind_of(tmp_path / "run", ("t5",))
 
@@ -130,7 +132,7 @@ def test_weights_of_another_kind_are_refused_by_their_path(places, tmp_path):
         load_weights("clip", places["public"], one())
     with pytest.raises(UserError, match=f"{tmp_path / 'nothing'}: no such"):
         load_weights("t5", tmp_path / "nothing", one())
-    checkpoint.save(tmp_path / "run", {"a": np.zeros(2)}, {"model": {"motion": True}})
+    save_params(tmp_path / "run", {"a": np.zeros(2)}, {"model": {"motion": True}})
     with pytest.raises(UserError, match="a run of `videojam train`, where weights of t5"):
         load_weights("t5", tmp_path / "run", one())
 
@@ -145,8 +147,8 @@ def test_weights_of_another_kind_are_refused_by_their_path(places, tmp_path):
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_does_not_fit_its_own_options_is_refused(damage, said, places, tmp_path):
-    architecture = checkpoint.read_architecture(places["ours"])
-    checkpoint.save(tmp_path / "bad", damage(places["params"]), architecture)
+    architecture = read_architecture(places["ours"])
+    save_params(tmp_path / "bad", damage(places["params"]), architecture)
     with pytest.raises(UserError, match=f"{tmp_path}/bad.*not the parameters.*; {said}$"):
         load_weights("t5", tmp_path / "bad", one())
 
@@ -160,7 +162,8 @@ import sys, threading, time
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import SingleDeviceSharding
-from videojam_jax.convert import checkpoint
+from videojam_jax.checkpoints.read import load_params
+from videojam_jax.checkpoints.write import save_params
 from videojam_jax.convert.job import convert
 from videojam_jax.convert.weights import load_weights
 
@@ -176,10 +179,10 @@ def watch():
 
 place, what = Path(sys.argv[1]), sys.argv[2]
 # What the libraries take for themselves.
-checkpoint.save(place / f"first_{what}", {"a": np.zeros((3, 3), jnp.bfloat16)}, {})
+save_params(place / f"first_{what}", {"a": np.zeros((3, 3), jnp.bfloat16)}, {})
 device = SingleDeviceSharding(jax.devices()[0])
 wanted = {"a": jax.ShapeDtypeStruct((3, 3), jnp.bfloat16, sharding=device)}
-checkpoint.load(place / f"first_{what}", wanted)
+load_params(place / f"first_{what}", wanted)
 before, seen, done = anonymous(), [], threading.Event()
 thread = threading.Thread(target=watch)
 thread.start()
@@ -228,5 +231,5 @@ def test_a_large_float32_file_never_lies_in_memory_whole(form, tmp_path, record_
     # A few arrays at a time; the weights themselves, half of the file, and an array or two.
     assert peaks["convert"] < 0.6
     assert 0.5 <= peaks["load"] < 0.9
-    converted = flat(checkpoint.saved(tmp_path / "half" / "checkpoints" / "0" / "ema_params"))
+    converted = flat(saved_shapes(tmp_path / "half" / "checkpoints" / "0" / "ema_params"))
     assert {str(x.dtype) for x in converted.values()} == {"bfloat16"}

@@ -16,7 +16,8 @@ import tiny_tae
 from tiny_clips import digest
 
 from videojam_jax import configuration, frozen
-from videojam_jax.convert import checkpoint, weights
+from videojam_jax.checkpoints.write import save_params
+from videojam_jax.convert import weights
 from videojam_jax.data.loader import open_dataset
 from videojam_jax.data.video_file import read_video, write_mp4
 
@@ -169,7 +170,7 @@ def test_raft_takes_weights_that_were_converted(whole, videos, tmp_path):
     found = weights.random_weights("raft", options, frozen.one_device())
     # Others than those of weights=random.
     params = jax.tree.map(lambda x: 1.01 * x, jax.device_get(found.params))
-    checkpoint.save(folder, params, {weights.CONVERTED: {"kind": "raft", "options": options}})
+    save_params(folder, params, {weights.CONVERTED: {"kind": "raft", "options": options}})
     given = words(videos, *RAFT, f"--config.motion.raft.weights={folder}")
     job(*given, "--workdir", tmp_path / "clips")
     dataset = finite(tmp_path / "clips")

@@ -38,7 +38,7 @@ def launch(tmp_path):
         command = tmp_path / "bin" / "videojam"
         command.parent.mkdir(exist_ok=True)
         imports = "import os, sys, time, signal, pathlib\n"
-        job = "from videojam_jax.cli import main\nsys.exit(main())" if job is None else job
+        job = "from videojam_jax.cli.main import main\nsys.exit(main())" if job is None else job
         command.write_text(f"#!{sys.executable}\n{imports}{job}\n")
         command.chmod(0o755)
         return subprocess.Popen(

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from videojam_jax.checkpoints.names import flat
 from videojam_jax.convert.layouts import wan_vae as layout
-from videojam_jax.convert.read import flat
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.wan_vae import (
     LATENT_MEAN,

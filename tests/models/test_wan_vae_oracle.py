@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from videojam_jax.checkpoints.names import flat
 from videojam_jax.convert.layouts import wan_vae as layout
-from videojam_jax.convert.read import flat, public_tensors, read
+from videojam_jax.convert.read import public_tensors, read
 from videojam_jax.convert.tensors import open_tensors
 from videojam_jax.models.autoencoders.wan_vae import WanAutoencoder, WanVae
 

@@ -19,7 +19,7 @@ import tiny_tae
 from tiny_run import leaves
 
 from videojam_jax import build, configuration, frozen
-from videojam_jax.convert import checkpoint
+from videojam_jax.checkpoints.read import open_existing, read_json
 from videojam_jax.data import raw_clips
 from videojam_jax.data.video_file import read_video
 from videojam_jax.errors import UserError
@@ -263,8 +263,8 @@ def rows_of(workdir):
 
 
 def latent_of(workdir, step):
-    manager = checkpoint.open_existing(workdir)
-    found = checkpoint.read_json(manager, step, "latent")
+    manager = open_existing(workdir)
+    found = read_json(manager, step, "latent")
     manager.close()
     return found
 

@@ -15,7 +15,7 @@ from videojam_jax.motion import flow_rgb
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.train import held_out
 from videojam_jax.train.held_out import HeldOut, down_and_up, psnr
-from videojam_jax.train.logging import RunLog
+from videojam_jax.train.run_log import RunLog
 
 
 def noise(shape=(5, 12, 16, 3), seed=0):

@@ -21,16 +21,23 @@ import orbax.checkpoint as ocp
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from videojam_jax.convert import checkpoint
-from videojam_jax.convert.checkpoint import Later
+from videojam_jax.checkpoints.names import flat, nested
+from videojam_jax.checkpoints.read import (
+    has_steps,
+    is_checkpoint,
+    open_existing,
+    read_architecture,
+    read_json,
+    reading,
+    saved_shapes,
+)
+from videojam_jax.checkpoints.write import Later, save_params
 from videojam_jax.convert.kinds import KINDS, abstract, detect
 from videojam_jax.convert.layout import Row
 from videojam_jax.convert.read import (
     as_found,
     check,
     dtype_in,
-    flat,
-    nested,
     passed_over,
     public_tensors,
     read_row,
@@ -83,7 +90,7 @@ def convert(
     """
     if not source.exists():
         raise UserError(f"{source}: no such file or folder")
-    if checkpoint.is_checkpoint(source):
+    if is_checkpoint(source):
         if kind:
             raise UserError(f"{source} is a checkpoint of ours, which tells its kind: no --model")
         return _to_public(source, out, dtype, shard_bytes, tell)
@@ -97,7 +104,7 @@ def convert(
 def _to_ours(source: Path, out: Path, kind: str | None, dtype: str | None, tell) -> list[Path]:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: it is a file; --out must be a folder")
-    if checkpoint.has_steps(out):
+    if has_steps(out):
         raise UserError(f"{out}: there are checkpoints already; choose another folder")
     tensors = open_tensors(source)
     own = _own(tensors)
@@ -106,7 +113,7 @@ def _to_ours(source: Path, out: Path, kind: str | None, dtype: str | None, tell)
             name.replace(".", "/"): _own_tensor(tensor, dtype) for name, tensor in tensors.items()
         })
         tell(f"{len(tensors)} tensors of {_said(own['architecture'])}")
-        return [checkpoint.save(out, params, own["architecture"], own.get("latent"))]
+        return [save_params(out, params, own["architecture"], own.get("latent"))]
     kind = kind or detect(source, tensors)
     known = KINDS[kind]
     options = known.options(source, tensors)
@@ -126,7 +133,7 @@ def _to_ours(source: Path, out: Path, kind: str | None, dtype: str | None, tell)
     usual = {row.ours: row.public for row in rows}
     names = {r.ours: r.public for r in as_found(tensors, rows) if r.public != usual[r.ours]}
     about |= {"names": names} if names else {}  # to go out under the names it came in
-    written = [checkpoint.save(out, params, {CONVERTED: about})]
+    written = [save_params(out, params, {CONVERTED: about})]
     return written + _companions(source if source.is_dir() else source.parent, out)
 
 
@@ -148,7 +155,7 @@ def _to_public(source: Path, out: Path, dtype: str | None, shard_bytes: int, tel
         )
     if there := [path for path in (out, _index_of(out)) if path.exists()]:
         raise UserError(f"{there[0]}: it is there already; choose another name")
-    architecture = checkpoint.read_architecture(source)
+    architecture = read_architecture(source)
     with cannot_write(out):  # known before what may take long
         out.parent.mkdir(parents=True, exist_ok=True)
     params, latent = _as_saved(source)
@@ -174,13 +181,13 @@ def _to_public(source: Path, out: Path, dtype: str | None, shard_bytes: int, tel
 
 def _as_saved(source: Path) -> tuple[dict[str, Any], Any]:
     """The averaged parameters as NumPy arrays of the dtypes they were saved in."""
-    manager = checkpoint.open_existing(source)
+    manager = open_existing(source)
     step = manager.latest_step()
     folder = manager.directory / str(step)
-    latent = checkpoint.read_json(manager, step, "latent")
+    latent = read_json(manager, step, "latent")
     manager.close()
-    with checkpoint.reading(folder), ocp.PyTreeCheckpointer() as reader:
-        known = checkpoint.saved(folder / "ema_params")
+    with reading(folder), ocp.PyTreeCheckpointer() as reader:
+        known = saved_shapes(folder / "ema_params")
         # As NumPy's: the devices that wrote it may be more than there are here.
         kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), known)
         params = reader.restore(

@@ -10,17 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
+from videojam_jax.checkpoints.names import flat, nested
 from videojam_jax.convert.layout import Row
 from videojam_jax.convert.tensors import Tensor, Tensors
 from videojam_jax.errors import UserError
 
 PIECE = 16 * 2**20  # bytes of a file that are read at once, to be cast
 
-# `{"a": {"b": x}}` as `{"a/b": x}`, and back.
-flat = functools.partial(traverse_util.flatten_dict, sep="/")
-nested = functools.partial(traverse_util.unflatten_dict, sep="/")
 
 
 def read(

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Sharding
 from jax.typing import DTypeLike
 
-from videojam_jax.convert import checkpoint
+from videojam_jax.checkpoints.read import is_checkpoint, load_params, read_architecture
 from videojam_jax.convert.kinds import KINDS, abstract, detect
 from videojam_jax.convert.read import read
 from videojam_jax.convert.tensors import open_tensors
@@ -64,7 +64,7 @@ def load_weights(
     path = Path(path)
     row = KINDS[kind]
     tensors = None
-    if checkpoint.is_checkpoint(path):
+    if is_checkpoint(path):
         options = converted_options(path, kind)
     else:
         tensors = open_tensors(path)
@@ -80,7 +80,7 @@ def load_weights(
     given = sharding(boxed) if callable(sharding) else jax.tree.map(lambda x: sharding, shapes)
     wanted = jax.tree.map(laid_out, shapes, given)
     if tensors is None:
-        params, _ = checkpoint.load(path, wanted)
+        params, _ = load_params(path, wanted)
     else:
         rows = row.rows(module, options)
         params = read(tensors, rows, wanted, ignored=row.ignored)
@@ -124,8 +124,8 @@ def kind_of(path: str | Path, wanted: tuple[str, ...]) -> str:
       UserError: nothing there, or of another kind.
     """
     path = Path(path)
-    if checkpoint.is_checkpoint(path):
-        about = (checkpoint.read_architecture(path) or {}).get(CONVERTED, {})
+    if is_checkpoint(path):
+        about = (read_architecture(path) or {}).get(CONVERTED, {})
         found = about.get("kind", "a run of `videojam train`")
     else:
         found = detect(path, open_tensors(path))
@@ -136,7 +136,7 @@ def kind_of(path: str | Path, wanted: tuple[str, ...]) -> str:
 
 def converted_options(path: Path, kind: str) -> dict[str, Any]:
     """What fixes the module of converted weights; UserError where they are of another kind."""
-    about = (checkpoint.read_architecture(path) or {}).get(CONVERTED)
+    about = (read_architecture(path) or {}).get(CONVERTED)
     if about is None or about["kind"] != kind:
         there = f"weights of {about['kind']}" if about else "a run of `videojam train`"
         raise UserError(f"{path}: {there}, where weights of {kind} are wanted")

@@ -7,8 +7,8 @@ from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
 from videojam_jax.sample.writer import make_writer
+from videojam_jax.terminal.progress import progress
 from videojam_jax.train import checkpoint
-from videojam_jax.train.logging import progress
 from videojam_jax.train.state import abstract_params, create_params
 
 

@@ -16,10 +16,11 @@ from videojam_jax.models.autoencoders.pixels import from_uint8
 from videojam_jax.parallel.batch import local_rows, to_global
 from videojam_jax.parallel.rules import partitioned, replicated
 from videojam_jax.sample.generate import fetched
-from videojam_jax.train import checkpoint, logging
+from videojam_jax.train import checkpoint
 from videojam_jax.train.autoencoder_step import make_step
 from videojam_jax.train.held_out import HeldOut
 from videojam_jax.train.program import optimizer_of
+from videojam_jax.train.run_log import RunLog
 from videojam_jax.train.state import TrainState
 from videojam_jax.train.task import Task
 
@@ -105,7 +106,7 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
 
     measured = HeldOut(config, net, source, held_out, flow, workdir, mesh)
 
-    def show(state: TrainState, step: int, log: logging.RunLog | None) -> None:
+    def show(state: TrainState, step: int, log: RunLog | None) -> None:
         measured.show(state.ema_params, step, log)
 
     return Task(

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from videojam_jax.convert.checkpoint import (
+from videojam_jax.checkpoints.read import (
     open_existing,
     read_json,
     reading,

@@ -8,16 +8,17 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
-from videojam_jax.convert.checkpoint import read_architecture
+from videojam_jax.checkpoints.read import read_architecture
 from videojam_jax.data import loader, records
 from videojam_jax.errors import UserError
 from videojam_jax.models.joint import widen
 from videojam_jax.parallel.batch import local_rows
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.sample.writer import make_writer
-from videojam_jax.train import checkpoint, logging, throughput
+from videojam_jax.train import checkpoint, throughput
 from videojam_jax.train.places import beside
 from videojam_jax.train.program import compiled_step, optimizer_of
+from videojam_jax.train.run_log import RunLog
 from videojam_jax.train.state import TrainState, abstract_params
 from videojam_jax.train.task import Task
 
@@ -102,7 +103,7 @@ def sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
     ]
     write = make_writer(config)
 
-    def show(state: TrainState, step: int, log: logging.RunLog | None) -> None:
+    def show(state: TrainState, step: int, log: RunLog | None) -> None:
         params = state.ema_params if config.sample.ema else state.params
         out = workdir / "samples" / f"step_{step:08}"
         folder = write(out, params, prompts, config.seed, step)

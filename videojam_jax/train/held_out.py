@@ -21,7 +21,7 @@ from videojam_jax.models.autoencoders.pixels import from_uint8, to_uint8
 from videojam_jax.parallel import distributed
 from videojam_jax.parallel.rules import partitioned, replicated
 from videojam_jax.sample.generate import fetched, placed
-from videojam_jax.train import logging
+from videojam_jax.train.run_log import RunLog
 
 SHOWN = 4  # clips as files; all are measured
 
@@ -73,7 +73,7 @@ class HeldOut:
         }
         return values | self._bicubic, found
 
-    def show(self, params: Any, step: int, log: logging.RunLog | None) -> None:
+    def show(self, params: Any, step: int, log: RunLog | None) -> None:
         """Measures, says so, and writes some clips beside their reconstructions."""
         values, found = self.measure(params)
         if log is None or not distributed.leader():

@@ -21,9 +21,11 @@ from videojam_jax.errors import PeerLost, UserError, first_line
 from videojam_jax.files import write_whole
 from videojam_jax.parallel import distributed
 from videojam_jax.parallel.batch import to_global
-from videojam_jax.train import autoencoding, checkpoint, generation, logging
+from videojam_jax.terminal.progress import progress
+from videojam_jax.train import autoencoding, checkpoint, generation
 from videojam_jax.train.places import beside
 from videojam_jax.train.program import parameter_count, training_mesh
+from videojam_jax.train.run_log import RunLog, describe, finite
 from videojam_jax.train.state import (
     TrainState,
     abstract_state,
@@ -102,12 +104,12 @@ def train(config: FrozenConfigDict, config_json: str, workdir: Path) -> Outcome:
 def _loop(run: Run, state: TrainState) -> Outcome:
     section, task = run.config.train, run.task
     first = run.done + 1
-    log = logging.RunLog(run.workdir, run.done) if distributed.leader() else None
+    log = RunLog(run.workdir, run.done) if distributed.leader() else None
     interval = Interval()
 
     with (
         stop_request(run.mesh) as stop,
-        logging.progress(section.steps, run.done, "steps") as tell,
+        progress(section.steps, run.done, "steps") as tell,
     ):
         for step in range(first, section.steps + 1):
             batch = to_global(run.mesh, next(run.batches), section.batch_size)
@@ -128,7 +130,7 @@ def _loop(run: Run, state: TrainState) -> Outcome:
                 _check_finite(run, values)
                 mean = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
                 mean |= task.rate(1.0 / seconds)
-                line = logging.describe(
+                line = describe(
                     step, section.steps, mean, seconds * (section.steps - step)
                 )
                 if log:
@@ -175,7 +177,7 @@ class Interval:
 def _check_finite(run: Run, values: list[dict]) -> None:
     """UserError when a metric of the last steps is not finite; nothing of them is saved."""
     for step, metrics in enumerate(values, run.done - len(values) + 1):
-        if logging.finite(metrics):
+        if finite(metrics):
             continue
         checkpoint.finish(run.manager)
         good = checkpoint.latest_whole(run.workdir)

@@ -19,7 +19,7 @@ from videojam_jax.evaluate.metrics.measure import Measure
 from videojam_jax.evaluate.metrics.physics import PHYSICS_MEASURES
 from videojam_jax.evaluate.statistics import Interval
 from videojam_jax.parallel import distributed
-from videojam_jax.train.logging import progress
+from videojam_jax.terminal.progress import progress
 
 MEASURES: dict[str, Measure] = {**PHYSICS_MEASURES, **FLOW_MEASURES}
 FORMAT = 1  # of the file; raised when a measure's definition changes

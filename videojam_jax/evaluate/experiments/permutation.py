@@ -31,7 +31,7 @@ from videojam_jax.parallel import distributed
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
 from videojam_jax.randomness import PURPOSES, key_for
 from videojam_jax.sample.generate import fetched, placed, sampler_batch
-from videojam_jax.train.logging import progress
+from videojam_jax.terminal.progress import progress
 
 # What is asked of a model, and which velocity it should have answered with.
 QUESTIONS = ("ordered", "own", "original")

@@ -23,8 +23,8 @@ from videojam_jax.parallel import distributed
 from videojam_jax.randomness import PURPOSES
 from videojam_jax.sample.clips import to_clips
 from videojam_jax.sample.generate import make_generate
+from videojam_jax.terminal.progress import progress
 from videojam_jax.train import checkpoint
-from videojam_jax.train.logging import progress
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ from videojam_jax.data import loader, manifest
 from videojam_jax.errors import UserError
 from videojam_jax.evaluate.experiments.setting import Setting
 from videojam_jax.parallel import distributed
+from videojam_jax.terminal.progress import progress
 from videojam_jax.train import checkpoint
-from videojam_jax.train.logging import progress
 from videojam_jax.train.loop import train
 
 

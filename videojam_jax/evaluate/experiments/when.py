@@ -24,7 +24,7 @@ from videojam_jax.evaluate.statistics import mean_interval
 from videojam_jax.evaluate.table import Quantity, Table
 from videojam_jax.motion.flow_rgb import repeat_last
 from videojam_jax.parallel import distributed
-from videojam_jax.train.logging import progress
+from videojam_jax.terminal.progress import progress
 
 KEPT = {
     "motion": "share of the input's motion, by measured flow, on which the clip's agrees with it",

@@ -2,7 +2,7 @@
 
 import json
 
-from videojam_jax.train.logging import RunLog
+from videojam_jax.train.run_log import RunLog
 
 
 def test_a_resumed_run_keeps_its_lines_up_to_its_step_and_forgets_the_later_ones(tmp_path):

@@ -1,74 +1,19 @@
-"""Weights as a checkpoint of ours: what `convert` writes, and what is read of any run.
+"""What is read of a checkpoint of ours, of a run or of converted weights."""
 
-A converted model is a folder `checkpoints/0` with the items `ema_params` and
-`architecture`: those of a run's checkpoint that others read. So converted weights stand
-wherever a trained run may, and the other way round.
-"""
-
-import asyncio
 import contextlib
-import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
-from videojam_jax.convert.read import flat
+from videojam_jax.checkpoints.names import flat
 from videojam_jax.errors import UserError, first_line
 
 FOLDER = "checkpoints"
-# Bytes: whoever reads a part of an array reads whole chunks of it.
-CHUNK = 64 * 2**20
-TOGETHER = 16 * 2**20  # bytes of arrays that are written at the same time
 AT_ONCE = 2  # GB that are being read, beside the largest array
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Later:
-    """An array that is made when it is written, and not kept."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    make: Callable[[], np.ndarray]
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return self.make()
-
-
-class _InTurn(ocp.type_handlers.NumpyHandler):
-    """Writes large arrays one after the other; orbax would copy and encode all of them at once.
-
-    Small ones go together, since each write waits for the disk.
-    """
-
-    def __init__(self):
-        super().__init__(deepcopy_host_arrays=False)
-        self._free = TOGETHER
-        self._changed = asyncio.Condition()
-
-    async def _open_and_write(self, value, *arguments):
-        taken = min(value.nbytes, TOGETHER)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._free >= taken)
-            self._free -= taken
-        try:
-            await super()._open_and_write(np.asarray(value), *arguments)
-        finally:
-            async with self._changed:
-                self._free += taken
-                self._changed.notify_all()
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -138,7 +83,7 @@ def read_architecture(workdir: Path) -> dict[str, Any]:
     return found
 
 
-def load(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | None]:
+def load_params(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | None]:
     """The (averaged) parameters of the latest checkpoint, and its `latent` item if it has one.
 
     Args:
@@ -153,7 +98,7 @@ def load(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | None]:
     manager.close()
     folder = manager.directory / str(step) / "ema_params"
     with reading(folder.parent):
-        known = saved(folder)
+        known = saved_shapes(folder)
     _check_shapes(folder, flat(known), flat(abstract))
     # orbax begins to read all arrays, as they are on disk, before it casts the first of them.
     largest = max(math.prod(x.shape) * x.dtype.itemsize for x in flat(known).values())
@@ -162,7 +107,7 @@ def load(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | None]:
         return handler.restore(folder, args=ocp.args.StandardRestore(abstract)), latent
 
 
-def saved(folder: Path) -> dict[str, Any]:
+def saved_shapes(folder: Path) -> dict[str, Any]:
     """Shapes and dtypes of the arrays in an item of a checkpoint, as nested dictionaries."""
     return ocp.PyTreeCheckpointHandler().metadata(folder).tree
 
@@ -182,48 +127,3 @@ def _check_shapes(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, A
         raise UserError(
             f"{folder.parent}: not the parameters that this config's model has; {'; '.join(said)}"
         )
-
-
-def save(
-    workdir: Path,
-    params: Mapping[str, Any],
-    architecture: Mapping[str, Any],
-    latent: Mapping[str, Any] | None = None,
-) -> Path:
-    """Writes arrays as a workdir's checkpoint 0, whole or not at all; its folder.
-
-    Beside them it takes the memory of a few of the largest alone.
-
-    Args:
-      params: nested dictionaries of NumPy arrays, or of `Later` ones.
-
-    Raises:
-      UserError: there is one already, or it cannot be written.
-    """
-    folder = (workdir / FOLDER).absolute()
-    options = ocp.CheckpointManagerOptions(
-        enable_async_checkpointing=False, cleanup_tmp_directories=True
-    )
-    writer = _InTurn()
-    in_turn = ocp.type_handlers.create_type_handler_registry(
-        (np.ndarray, writer), (Later, writer), (jax.Array, ocp.type_handlers.ArrayHandler())
-    )
-    handlers = {"ema_params": ocp.PyTreeCheckpointHandler(type_handler_registry=in_turn)}
-    for item in ("architecture", "latent"):
-        handlers[item] = ocp.JsonCheckpointHandler()
-    in_chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK), params)
-    try:
-        with ocp.CheckpointManager(folder, options=options, item_handlers=handlers) as manager:
-            if manager.all_steps():
-                raise UserError(f"{folder}: there are checkpoints already; choose another folder")
-            items = {
-                "ema_params": ocp.args.PyTreeSave(params, save_args=in_chunks),
-                "architecture": ocp.args.JsonSave(dict(architecture)),
-            }
-            if latent is not None:
-                items["latent"] = ocp.args.JsonSave(dict(latent))
-            manager.save(0, args=ocp.args.Composite(**items), force=True)
-    except (OSError, ValueError) as error:  # the latter is what orbax makes of a full disk
-        said = getattr(error, "strerror", None) or first_line(error)
-        raise UserError(f"{folder}: cannot be written ({said})") from error
-    return folder / "0"

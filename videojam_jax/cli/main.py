@@ -61,7 +61,7 @@ def _stoppable() -> Iterator[None]:
 def prepare(arguments, overrides) -> None:
     """A source's clips to shards of latents, motion latents and text."""
     from videojam_jax import build
-    from videojam_jax.train.logging import progress
+    from videojam_jax.terminal.progress import progress
 
     config = _config(arguments, overrides)
     workdir = _workdir(arguments.workdir)
@@ -498,7 +498,7 @@ def _start_alone(arguments, workdir: Path, folders: Sequence[Path]) -> Iterator[
 def _place(arguments, workdir: Path):
     """This process's place among others, whose log it opens; the Launch."""
     from videojam_jax.parallel.launch import detect, tpu_vm_environ
-    from videojam_jax.train.logging import log_process
+    from videojam_jax.terminal.process_log import log_process
 
     arguments.launch = detect(
         {**tpu_vm_environ(), **os.environ},

@@ -1,0 +1,82 @@
+"""What a run in training tells: a line an interval, metrics.jsonl, TensorBoard."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+from tensorboardX import SummaryWriter
+from tensorboardX.proto.summary_pb2 import Summary
+
+from videojam_jax.files import write_whole
+
+
+class RunLog:
+    """Scalars and clips of one run, on disk. Only process 0 makes one.
+
+    Opened at `step`, it forgets whatever a killed run wrote after that step, so
+    `metrics.jsonl` has each step once however often the run was resumed.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        self._path = workdir / "metrics.jsonl"
+        _keep_until(self._path, step)
+        self._file = self._path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def clip(self, step: int, name: str, gif: bytes, shape: tuple[int, int]) -> None:
+        """A clip for TensorBoard's image page, which plays GIFs."""
+        image = Summary.Image(
+            height=shape[0], width=shape[1], colorspace=3, encoded_image_string=gif
+        )
+        summary = Summary(value=[Summary.Value(tag=name, image=image)])
+        self._board.file_writer.add_summary(summary, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def describe(step: int, steps: int, values: dict[str, float], seconds_left: float) -> str:
+    """The line of one logging interval."""
+    parts = [f"step {step}/{steps}", f"loss {values['loss']:.4f}"]
+    if "motion_loss" in values:
+        parts.append(
+            f"(appearance {values['appearance_loss']:.4f}, motion {values['motion_loss']:.4f})"
+        )
+    if "psnr" in values:
+        flow = f", flow clips {values['psnr_flow']:.2f}" if "psnr_flow" in values else ""
+        parts.append(f"(PSNR {values['psnr']:.2f}{flow} dB)")
+    parts.append(f"grad {values['grad_norm']:.3f}")
+    parts.append(f"{values['steps_per_second']:.2f} steps/s")
+    for unit in ("tokens", "frames"):
+        if f"{unit}_per_second_per_device" in values:
+            parts.append(f"{values[f'{unit}_per_second_per_device']:,.0f} {unit}/s/device")
+    if "mfu" in values:
+        parts.append(f"MFU {values['mfu']:.1%}")
+    minutes, seconds = divmod(int(seconds_left), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts.append(f"ETA {hours}:{minutes:02}:{seconds:02}")
+    return "  ".join(parts)
+
+
+def _keep_until(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_bytes().split(b"\n"):
+        # A killed writer may leave its last line torn, and a disk may damage any.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            if json.loads(line)["step"] <= step:
+                kept.append(line + b"\n")
+    write_whole(path, b"".join(kept))
+
+
+def finite(values: dict[str, float]) -> bool:
+    return all(np.isfinite(value) for value in values.values())
