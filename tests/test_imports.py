@@ -5,6 +5,7 @@ Nothing is imported here, so an import inside a function counts as well.
 
 import ast
 import pathlib
+import sys
 
 import pytest
 
@@ -55,10 +56,11 @@ def layer(path):
     return "" if first == "__init__.py" else first.removesuffix(".py")
 
 
-def imports(path):
-    """Full dotted names that a file imports, wherever in the file."""
+def imports(path, everywhere=True):
+    """Full dotted names that a file imports, wherever in the file or as it is itself imported."""
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if everywhere else tree.body:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -99,6 +101,15 @@ def test_only_the_command_line_reads_flags(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute) and node.attr == "argv":
             pytest.fail(f"{name_of(path)}, line {node.lineno} reads argv")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if layer(path) == "cli"], ids=name_of
+)
+def test_the_command_line_answers_before_anything_large_is_imported(path):
+    small = {*sys.stdlib_module_names, f"{PACKAGE}.cli", f"{PACKAGE}.errors"}
+    for name in imports(path, everywhere=False):
+        assert is_or_is_in(name, small), f"{name_of(path)} imports {name} before its job runs"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -1,0 +1,11 @@
+"""Every config key with its default and meaning."""
+
+
+def words(parser) -> None:
+    """It takes none."""
+
+
+def run(arguments) -> None:
+    from videojam_jax import configuration
+
+    print(configuration.explain())

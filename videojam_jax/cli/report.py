@@ -1,0 +1,32 @@
+"""Base and VideoJAM beside real clips, as one HTML page."""
+
+from pathlib import Path
+
+from videojam_jax.cli.start import start, workdir_at
+from videojam_jax.cli.words import add_processes, add_workdir
+
+
+def words(parser) -> None:
+    add_workdir(parser, "where the report goes")
+    parser.add_argument("--base", metavar="DIR", help="run of the base; default: WORKDIR/base")
+    parser.add_argument("--videojam", metavar="DIR", help="VideoJAM's; default: WORKDIR/videojam")
+    parser.add_argument("--clips", type=int, default=32, help="to sample and measure")
+    parser.add_argument("--seed", type=int, default=0)
+    add_processes(parser)
+
+
+def run(arguments) -> None:
+    from videojam_jax import configuration
+
+    workdir = Path(arguments.workdir)
+    base = Path(arguments.base) if arguments.base else workdir / "base"
+    joint = Path(arguments.videojam) if arguments.videojam else workdir / "videojam"
+    configs = [
+        configuration.load_resolved(folder / "config.json", arguments.overrides)
+        for folder in (base, joint)
+    ]
+    start(arguments, workdir_at(workdir), guard=True)
+    from videojam_jax.evaluate.compare import compare
+
+    for path in compare(*configs, base, joint, workdir, arguments.clips, arguments.seed):
+        print(f"wrote {path}")

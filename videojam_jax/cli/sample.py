@@ -1,0 +1,48 @@
+"""Clips, and the motion that the model predicted with them, from captions."""
+
+from pathlib import Path
+
+from videojam_jax.cli.start import start
+from videojam_jax.cli.words import add_processes, add_workdir, of_clips
+from videojam_jax.errors import UserError
+
+
+def words(parser) -> None:
+    add_workdir(parser, "of the trained run")
+    parser.add_argument("--prompt", action="append", default=[], help="may be given several times")
+    parser.add_argument(
+        "--prompts", metavar="FILE", help="a prompt a line, a table, or motion64, a set of ours"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
+    parser.add_argument("--out", metavar="DIR", help="default: WORKDIR/samples/prompts")
+    add_processes(parser)
+
+
+def run(arguments) -> None:
+    from videojam_jax import configuration
+
+    workdir = Path(arguments.workdir)
+    path = workdir / "config.json"
+    config = of_clips(configuration.load_resolved(path, arguments.overrides), path)
+    prompts = _prompts(arguments)
+    out = Path(arguments.out) if arguments.out else workdir / "samples" / "prompts"
+    start(arguments, workdir, guard=True)
+    from videojam_jax.evaluate.sample import sample
+
+    for path in sample(config, workdir, prompts, arguments.seed, out, arguments.step):
+        print(f"wrote {path}")
+
+
+def _prompts(arguments) -> list[str]:
+    prompts = list(arguments.prompt)
+    if arguments.prompts:
+        from videojam_jax.evaluate.prompts import load_prompts
+
+        found = load_prompts(arguments.prompts)
+        if found.repeated:
+            print(f"{arguments.prompts}: {len(found.repeated)} repeated prompts are sampled once")
+        prompts += found.texts
+    if not prompts:
+        raise UserError("no prompt: give --prompt TEXT or --prompts FILE")
+    return prompts

@@ -1,0 +1,104 @@
+"""How a job starts: its place among other processes, its log, its folder, JAX."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from videojam_jax.errors import UserError
+
+
+def start(arguments, workdir: Path, *, join: bool = True, guard: bool = False):
+    """Finds this process's place among others, opens its log, and joins them; the Launch."""
+    launch = _place(arguments, workdir)
+    _meet(launch, join, guard)
+    return launch
+
+
+@contextlib.contextmanager
+def start_alone(arguments, workdir: Path, folders: Sequence[Path]) -> Iterator[None]:
+    """As `start`, for a job that no other run may meet in these folders while it lasts."""
+    from videojam_jax import lock
+    from videojam_jax.parallel import distributed
+
+    launch, refusal = _place(arguments, workdir), ""
+    with contextlib.ExitStack() as stack:
+        # Before the processes meet: it may take a while to see that a killed run is dead.
+        if launch.process == 0:
+            try:
+                stack.enter_context(lock.alone(folders, say))
+            except UserError as error:
+                if launch.processes == 1:
+                    raise
+                refusal = str(error)
+        _meet(launch, join=True, guard=True)
+        # All end by the same line, and none waits for a process that does not come.
+        if launch.processes > 1 and (refusal := distributed.broadcast_text(refusal)):
+            raise UserError(refusal)
+        yield
+
+
+def _place(arguments, workdir: Path):
+    """This process's place among others, whose log it opens; the Launch."""
+    from videojam_jax.parallel.launch import detect, tpu_vm_environ
+    from videojam_jax.terminal.process_log import log_process
+
+    arguments.launch = detect(
+        {**tpu_vm_environ(), **os.environ},
+        coordinator=arguments.coordinator,
+        processes=arguments.processes,
+        process=arguments.process,
+    )
+    arguments.terminal = log_process(workdir, arguments.launch)
+    return arguments.launch
+
+
+def _meet(launch, join: bool, guard: bool) -> None:
+    """Starts JAX and joins the other processes, or leaves them their devices alone."""
+    from videojam_jax.parallel import distributed
+
+    start_jax(guard)
+    if join:
+        distributed.start(launch)
+    else:
+        distributed.take_device(launch)
+
+
+def is_joined(arguments) -> bool:
+    """Whether this process is one of several that started together."""
+    if arguments.launch is None:
+        return False
+    from videojam_jax.parallel import distributed
+
+    return distributed.joined()
+
+
+def start_jax(guard: bool = False) -> None:
+    """Settings of the process, before any array: compiled programs are kept between runs.
+
+    With `guard`, an accidental copy between host and device is an error, not a
+    slowness found weeks later.
+    """
+    import jax
+
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "videojam_jax" / "xla"))
+    if guard:
+        jax.config.update("jax_transfer_guard", "disallow")
+
+
+def workdir_at(path: str | Path) -> Path:
+    """The folder, made if it is not there; UserError when nothing can be written to it."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise UserError(f"{path}: cannot write there ({error.strerror})") from None
+    return path
+
+
+def say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,45 @@
+"""Train a base model or VideoJAM; the same command goes on where it stopped."""
+
+from pathlib import Path
+
+from videojam_jax.cli.start import start_alone, workdir_at
+from videojam_jax.cli.words import add_config, add_processes, add_workdir
+from videojam_jax.errors import STOPPED
+
+
+def words(parser) -> None:
+    add_config(parser)
+    add_workdir(parser, "of the run: config, logs, checkpoints")
+    add_processes(parser)
+
+
+def run(arguments) -> int:
+    from videojam_jax import configuration
+
+    config = configuration.load(arguments.config, arguments.overrides)
+    workdir = workdir_at(arguments.workdir)
+    with start_alone(arguments, workdir, [workdir]):
+        _tell_changes(workdir / "config.json", config)
+        from videojam_jax.train.loop import train
+
+        outcome = train(config, configuration.to_json(config), workdir)
+    if outcome.stopped:
+        print(
+            f"stopped by a signal at step {outcome.step}, checkpoint saved in "
+            f"{workdir / 'checkpoints'}; run the same command to go on"
+        )
+        return STOPPED
+    print(f"trained to step {outcome.step}; wrote {workdir / 'checkpoints'} and metrics.jsonl")
+    return 0
+
+
+def _tell_changes(path: Path, config) -> None:
+    """On resume, name the keys that are no longer what the run began with."""
+    from videojam_jax import configuration
+    from videojam_jax.differences import differences
+
+    if not path.exists():
+        return
+    before = configuration.load_resolved(path)
+    for key, there, here in differences(before, config):
+        print(f"changed since this run began: config.{key} {there!r} -> {here!r}")
