@@ -25,7 +25,7 @@ ARROWS = {
     "diffusion": {"keys"},
     "parallel": {"keys"},
     "terminal": {"parallel"},
-    "checkpoints": set(),
+    "checkpoints": {"differences"},
     "models": {"keys"},
     "motion": {"keys", "models"},
     "data": {"differences", "files", "keys", "motion", "models"},

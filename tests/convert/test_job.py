@@ -17,7 +17,13 @@ from safetensors.numpy import load_file, save_file
 
 from videojam_jax import build, configuration
 from videojam_jax.checkpoints.names import flat
-from videojam_jax.checkpoints.read import has_steps, load_params, read_architecture
+from videojam_jax.checkpoints.read import (
+    latest_whole,
+    load_params,
+    params_as_saved,
+    read_architecture,
+    restore_params,
+)
 from videojam_jax.checkpoints.write import save_params
 from videojam_jax.convert import job
 from videojam_jax.convert.job import convert
@@ -28,7 +34,6 @@ from videojam_jax.convert.read import public_tensors
 from videojam_jax.convert.tensors import open_tensors
 from videojam_jax.errors import UserError
 from videojam_jax.parallel.mesh import make_mesh
-from videojam_jax.train.checkpoint import restore_params
 from videojam_jax.train.state import abstract_params
 
 T5 = {
@@ -125,7 +130,7 @@ def test_what_came_in_goes_out_to_the_bit_with_what_belongs_to_it(t5, tmp_path):
 
 
 def _arrays(workdir):
-    params, _ = job._as_saved(workdir)
+    params, _ = params_as_saved(workdir)
     return flat(params)
 
 
@@ -283,7 +288,7 @@ def test_training_starts_from_a_run_that_went_through_a_file(tmp_path):
         assert status == 0 and "tensors of a base model" in said, said
     averaged = {k[1:]: x for k, x in tiny_run.leaves(tmp_path / "run", 2).items()
                 if k[0] == "ema_params"}  # fmt: skip
-    params, _ = job._as_saved(tmp_path / "again")
+    params, _ = params_as_saved(tmp_path / "again")
     found = jax.tree_util.tree_flatten_with_path(params)[0]
     assert_same({tuple(map(str, path)): x for path, x in found}, averaged)
     said = job_(
@@ -404,7 +409,7 @@ def test_a_checkpoint_that_the_disk_does_not_take_is_told_in_a_line(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert status == 2 and f"{tmp_path / 'out' / 'checkpoints'}: cannot be written" in said
-    assert "Traceback" not in said and not has_steps(tmp_path / "out")
+    assert "Traceback" not in said and latest_whole(tmp_path / "out") is None
     assert command(tmp_path / "run.safetensors", tmp_path / "out")[0] == 0  # there is room again
     assert_same(_arrays(tmp_path / "out"), params)
 

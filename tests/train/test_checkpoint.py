@@ -10,6 +10,7 @@ import pytest
 import tiny_run
 
 from videojam_jax import build, configuration
+from videojam_jax.checkpoints.read import restore_params
 from videojam_jax.errors import UserError
 from videojam_jax.evaluate.sample import trained_params
 from videojam_jax.models.joint import widen
@@ -60,7 +61,7 @@ def test_a_run_s_parameters_or_their_average_are_read_as_asked(run):
     folder, kind, params, average = run
     given = abstract(config(kind)).params, build.architecture(config(kind))
     for ema, wanted in ((False, params), (True, average)):
-        found, step = checkpoint.restore_params(folder, *given, ema=ema)
+        found, step = restore_params(folder, *given, ema=ema)
         assert step == STEP
         assert_same(found, wanted)
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from videojam_jax.checkpoints.names import flat
+from videojam_jax.differences import differences
 from videojam_jax.errors import UserError, first_line
 
 FOLDER = "checkpoints"
@@ -21,9 +23,16 @@ def is_checkpoint(folder: Path) -> bool:
     return (Path(folder) / FOLDER).is_dir()
 
 
-def has_steps(folder: Path) -> bool:
-    """Whether there is a whole checkpoint; one that was killed as it was written is none."""
-    return any(path.name.isdigit() for path in (Path(folder) / FOLDER).glob("*"))
+def latest_whole(workdir: Path) -> Path | None:
+    """The last checkpoint that is whole, whatever is being written; None if there is none."""
+    folder = workdir / FOLDER
+    steps = _steps(folder)
+    return folder / str(max(steps)) if steps else None
+
+
+def _steps(folder: Path) -> list[int]:
+    """Of the checkpoints that are whole: the folder of one being written has another name."""
+    return [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
 
 
 def open_existing(workdir: Path) -> ocp.CheckpointManager:
@@ -50,13 +59,6 @@ def read_json(manager: ocp.CheckpointManager, step: int, item: str) -> Any:
         return manager.restore(step, args=args)[item]
 
 
-def restore_item(manager: ocp.CheckpointManager, step: int, item: str, abstract: Any) -> Any:
-    """Arrays of a checkpoint, laid out and cast as `abstract` says; UserError if damaged."""
-    args = ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract)})
-    with reading(manager.directory / str(step)):
-        return manager.restore(step, args=args)[item]
-
-
 @contextlib.contextmanager
 def reading(folder: Path) -> Iterator[None]:
     """What orbax makes of a checkpoint that was damaged, as UserError that says what helps."""
@@ -66,8 +68,7 @@ def reading(folder: Path) -> Iterator[None]:
     except (UserError, MemoryError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:  # which of many depends on the bytes
-        steps = (path.name for path in folder.parent.glob("*") if path.name.isdigit())
-        others = [int(name) for name in steps if name != folder.name]
+        others = [step for step in _steps(folder.parent) if str(step) != folder.name]
         left = f"that of step {max(others)} is used then" if others else "it is the only one there"
         raise UserError(
             f"{folder} cannot be read, as a whole checkpoint can ({first_line(error)[:200]}): "
@@ -81,6 +82,39 @@ def read_architecture(workdir: Path) -> dict[str, Any]:
     found = read_json(manager, manager.latest_step(), "architecture")
     manager.close()
     return found
+
+
+def restore_params(
+    workdir: Path, abstract_params: Any, architecture: dict, *, ema: bool, step: int | None = None
+) -> tuple[Any, int]:
+    """The parameters alone (or their average) of a run's checkpoint, and its step.
+
+    UserError when the run has no checkpoint, not this step, or another architecture.
+    Converted weights have but the one set.
+    """
+    manager = open_existing(workdir)
+    steps = sorted(manager.all_steps())
+    if step is not None and step not in steps:
+        raise UserError(f"{workdir / FOLDER}: no step {step}; there are {steps}")
+    step = steps[-1] if step is None else step
+    check_architecture(manager, step, architecture)
+    has_both = (manager.directory / str(step) / "params").is_dir()
+    item = "params" if has_both and not ema else "ema_params"
+    args = ocp.args.Composite(**{item: ocp.args.StandardRestore(abstract_params)})
+    with reading(manager.directory / str(step)):
+        params = manager.restore(step, args=args)[item]
+    manager.close()
+    return params, step
+
+
+def check_architecture(manager: ocp.CheckpointManager, step: int, architecture: dict) -> None:
+    """UserError where a checkpoint is of another architecture than the config's."""
+    saved = read_json(manager, step, "architecture")
+    for key, there, here in differences(saved, architecture):
+        raise UserError(
+            f"{manager.directory / str(step)} is a checkpoint of another architecture: "
+            f"{key} is {there!r} there and {here!r} in this config"
+        )
 
 
 def load_params(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | None]:
@@ -105,6 +139,23 @@ def load_params(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | Non
     handler = ocp.StandardCheckpointHandler(restore_concurrent_gb=AT_ONCE + largest / 1e9)
     with reading(folder.parent):
         return handler.restore(folder, args=ocp.args.StandardRestore(abstract)), latent
+
+
+def params_as_saved(workdir: Path) -> tuple[dict[str, Any], Any]:
+    """The averaged parameters as NumPy arrays of the dtypes they were saved in."""
+    manager = open_existing(workdir)
+    step = manager.latest_step()
+    folder = manager.directory / str(step)
+    latent = read_json(manager, step, "latent")
+    manager.close()
+    with reading(folder), ocp.PyTreeCheckpointer() as reader:
+        known = saved_shapes(folder / "ema_params")
+        # As NumPy's: the devices that wrote it may be more than there are here.
+        kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), known)
+        params = reader.restore(
+            folder / "ema_params", args=ocp.args.PyTreeRestore(restore_args=kinds)
+        )
+    return params, latent
 
 
 def saved_shapes(folder: Path) -> dict[str, Any]:

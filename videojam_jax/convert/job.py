@@ -17,19 +17,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from videojam_jax.checkpoints.names import flat, nested
 from videojam_jax.checkpoints.read import (
-    has_steps,
     is_checkpoint,
-    open_existing,
+    latest_whole,
+    params_as_saved,
     read_architecture,
-    read_json,
-    reading,
-    saved_shapes,
 )
 from videojam_jax.checkpoints.write import Later, save_params
 from videojam_jax.convert.kinds import KINDS, abstract, detect
@@ -104,7 +100,7 @@ def convert(
 def _to_ours(source: Path, out: Path, kind: str | None, dtype: str | None, tell) -> list[Path]:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: it is a file; --out must be a folder")
-    if has_steps(out):
+    if latest_whole(out):
         raise UserError(f"{out}: there are checkpoints already; choose another folder")
     tensors = open_tensors(source)
     own = _own(tensors)
@@ -158,7 +154,7 @@ def _to_public(source: Path, out: Path, dtype: str | None, shard_bytes: int, tel
     architecture = read_architecture(source)
     with cannot_write(out):  # known before what may take long
         out.parent.mkdir(parents=True, exist_ok=True)
-    params, latent = _as_saved(source)
+    params, latent = params_as_saved(source)
     about = architecture.get(CONVERTED)
     metadata = {"format": "pt"}
     if about:
@@ -177,23 +173,6 @@ def _to_public(source: Path, out: Path, dtype: str | None, shard_bytes: int, tel
     tell(f"{len(tensors)} tensors of {_said(architecture)}")
     written = _write(out, tensors, metadata, dtype, shard_bytes)
     return written + _companions(source, out.parent)
-
-
-def _as_saved(source: Path) -> tuple[dict[str, Any], Any]:
-    """The averaged parameters as NumPy arrays of the dtypes they were saved in."""
-    manager = open_existing(source)
-    step = manager.latest_step()
-    folder = manager.directory / str(step)
-    latent = read_json(manager, step, "latent")
-    manager.close()
-    with reading(folder), ocp.PyTreeCheckpointer() as reader:
-        known = saved_shapes(folder / "ema_params")
-        # As NumPy's: the devices that wrote it may be more than there are here.
-        kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), known)
-        params = reader.restore(
-            folder / "ema_params", args=ocp.args.PyTreeRestore(restore_args=kinds)
-        )
-    return params, latent
 
 
 def _write(

@@ -6,9 +6,9 @@ from pathlib import Path
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
+from videojam_jax.checkpoints.read import restore_params
 from videojam_jax.sample.writer import make_writer
 from videojam_jax.terminal.progress import progress
-from videojam_jax.train import checkpoint
 from videojam_jax.train.state import abstract_params, create_params
 
 
@@ -33,7 +33,7 @@ def sample(
 def trained_params(config: FrozenConfigDict, workdir: Path, step: int | None = None):
     """`(params, step)` of a run, the averaged ones if the config says so."""
     abstract = abstract_params(build.init(config), build.mesh(config))
-    return checkpoint.restore_params(
+    return restore_params(
         workdir, abstract, build.architecture(config), ema=config.sample.ema, step=step
     )
 

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
+from videojam_jax.checkpoints.read import restore_params
 from videojam_jax.data import raw_clips
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders import reconstruction
@@ -16,7 +17,6 @@ from videojam_jax.models.autoencoders.pixels import from_uint8
 from videojam_jax.parallel.batch import local_rows, to_global
 from videojam_jax.parallel.rules import partitioned, replicated
 from videojam_jax.sample.generate import fetched
-from videojam_jax.train import checkpoint
 from videojam_jax.train.autoencoder_step import make_step
 from videojam_jax.train.held_out import HeldOut
 from videojam_jax.train.program import optimizer_of
@@ -90,7 +90,7 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
         }
 
     def from_run(other: Path, abstract: TrainState):
-        params, step = checkpoint.restore_params(
+        params, step = restore_params(
             other, abstract.params, architecture, ema=True
         )
         return params, step, "averaged parameters"

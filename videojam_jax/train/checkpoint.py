@@ -12,19 +12,12 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from videojam_jax.checkpoints.read import (
-    open_existing,
-    read_json,
-    reading,
-    restore_item,
-)
-from videojam_jax.differences import differences
+from videojam_jax.checkpoints.read import FOLDER, check_architecture, reading
 from videojam_jax.errors import UserError, first_line
 from videojam_jax.parallel import distributed
 from videojam_jax.train.state import TrainState
@@ -35,36 +28,14 @@ SLICE = 2**20
 
 @contextlib.contextmanager
 def opened(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager]:
-    """`open_checkpoints`, closed at the end; but not after an error of one of several processes.
+    """A run's checkpoints, to write to; the last `keep` of them are kept.
 
-    Closing waits for all of them to finish what they were writing.
+    What it had half written when it was killed is cleared away. They are closed at the end, but
+    not after an error of one of several processes: closing waits for all of them to finish what
+    they were writing.
     """
-    manager = open_checkpoints(workdir, keep)
-    try:
-        yield manager
-    except BaseException:
-        if not distributed.joined():
-            manager.close()
-        raise
-    manager.close()
-
-
-def latest_whole(workdir: Path) -> Path | None:
-    """The last checkpoint that is whole, whatever is being written; None if there is none."""
-    folder = workdir / "checkpoints"
-    steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
-    return folder / str(max(steps)) if steps else None
-
-
-def open_checkpoints(
-    workdir: Path, keep: int | None = None
-) -> ocp.CheckpointManager:
-    """The checkpoints of a run, to write to; the last `keep` of them are kept (None keeps all).
-
-    What it had half written when it was killed is cleared away.
-    """
-    return ocp.CheckpointManager(
-        (workdir / "checkpoints").absolute(),
+    manager = ocp.CheckpointManager(
+        (workdir / FOLDER).absolute(),
         options=ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=True,
@@ -74,6 +45,13 @@ def open_checkpoints(
         ),
         handler_registry=_handlers(),
     )
+    try:
+        yield manager
+    except BaseException:
+        if not distributed.joined():
+            manager.close()
+        raise
+    manager.close()
 
 
 def _handlers() -> ocp.handlers.DefaultCheckpointHandlerRegistry:
@@ -159,7 +137,7 @@ def finish(manager: ocp.CheckpointManager) -> None:
 def restore(manager: ocp.CheckpointManager, abstract: TrainState, architecture: dict) -> TrainState:
     """The latest state, laid out as `abstract` says (any mesh may read any checkpoint)."""
     step = manager.latest_step()
-    _check_architecture(manager, step, architecture)
+    check_architecture(manager, step, architecture)
     args = ocp.args.Composite(
         params=ocp.args.StandardRestore(abstract.params),
         ema_params=ocp.args.StandardRestore(abstract.ema_params),
@@ -173,36 +151,6 @@ def restore(manager: ocp.CheckpointManager, abstract: TrainState, architecture: 
         ema_params=items["ema_params"],
         opt_state=items["rest"]["opt_state"],
     )
-
-
-def restore_params(
-    workdir: Path, abstract_params: Any, architecture: dict, *, ema: bool, step: int | None = None
-) -> tuple[Any, int]:
-    """The parameters alone (or their average) of a run's checkpoint, and its step.
-
-    UserError when the run has no checkpoint, not this step, or another architecture.
-    Converted weights have but the one set.
-    """
-    manager = open_existing(workdir)
-    steps = sorted(manager.all_steps())
-    if step is not None and step not in steps:
-        raise UserError(f"{workdir / 'checkpoints'}: no step {step}; there are {steps}")
-    step = steps[-1] if step is None else step
-    _check_architecture(manager, step, architecture)
-    has_both = (manager.directory / str(step) / "params").is_dir()
-    item = "params" if has_both and not ema else "ema_params"
-    params = restore_item(manager, step, item, abstract_params)
-    manager.close()
-    return params, step
-
-
-def _check_architecture(manager: ocp.CheckpointManager, step: int, architecture: dict) -> None:
-    saved = read_json(manager, step, "architecture")
-    for key, there, here in differences(saved, architecture):
-        raise UserError(
-            f"{manager.directory / str(step)} is a checkpoint of another architecture: "
-            f"{key} is {there!r} there and {here!r} in this config"
-        )
 
 
 def _write_error(manager: ocp.CheckpointManager, error: Exception) -> UserError:

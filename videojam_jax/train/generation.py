@@ -8,14 +8,14 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
-from videojam_jax.checkpoints.read import read_architecture
+from videojam_jax.checkpoints.read import read_architecture, restore_params
 from videojam_jax.data import loader, records
 from videojam_jax.errors import UserError
 from videojam_jax.models.joint import widen
 from videojam_jax.parallel.batch import local_rows
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.sample.writer import make_writer
-from videojam_jax.train import checkpoint, throughput
+from videojam_jax.train import throughput
 from videojam_jax.train.places import beside
 from videojam_jax.train.program import compiled_step, optimizer_of
 from videojam_jax.train.run_log import RunLog
@@ -81,13 +81,13 @@ def params_of(config: FrozenConfigDict, other: Path, abstract: TrainState):
     if config.model.motion and not saved.get("model", {}).get("motion", True):
         mesh = abstract.step.sharding.mesh
         base_params = abstract_params(build.init(base), mesh)
-        params, step = checkpoint.restore_params(
+        params, step = restore_params(
             other, base_params, build.architecture(base), ema=True
         )
         shardings = jax.tree.map(lambda x: x.sharding, abstract.params)
         widened = jax.jit(widen, out_shardings=shardings)(params)
         return widened, step, "widened for motion, averaged parameters"
-    params, step = checkpoint.restore_params(
+    params, step = restore_params(
         other, abstract.params, build.architecture(config), ema=True
     )
     return params, step, "averaged parameters"

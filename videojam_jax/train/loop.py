@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
+from videojam_jax.checkpoints.read import latest_whole
 from videojam_jax.configuration import is_autoencoder
 from videojam_jax.errors import PeerLost, UserError, first_line
 from videojam_jax.files import write_whole
@@ -180,7 +181,7 @@ def _check_finite(run: Run, values: list[dict]) -> None:
         if finite(metrics):
             continue
         checkpoint.finish(run.manager)
-        good = checkpoint.latest_whole(run.workdir)
+        good = latest_whole(run.workdir)
         options = run.config.optimizer
         raise UserError(
             f"step {step}: the loss or its gradient is not finite; "
@@ -192,7 +193,7 @@ def _check_finite(run: Run, values: list[dict]) -> None:
 
 def _told(error: Exception, run: Run) -> PeerLost:
     """What the loss of a process means for this run."""
-    good = checkpoint.latest_whole(run.workdir)
+    good = latest_whole(run.workdir)
     return PeerLost(
         f"another process of this run was lost at step {run.done} "
         f"({first_line(error)}); "

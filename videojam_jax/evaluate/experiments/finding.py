@@ -5,11 +5,11 @@ import platform
 import jax
 
 from videojam_jax import build
+from videojam_jax.checkpoints.read import latest_whole
 from videojam_jax.evaluate import curves
 from videojam_jax.evaluate.experiments import sampled
 from videojam_jax.evaluate.experiments.setting import Setting
 from videojam_jax.evaluate.figures import Figure
-from videojam_jax.train import checkpoint
 from videojam_jax.train.program import parameter_count
 from videojam_jax.train.state import abstract_params
 
@@ -48,7 +48,7 @@ def facts(setting: Setting) -> dict[str, object]:
     for kind in setting.kinds:
         config = setting.run_config(kind, seeds[0])
         size = parameter_count(abstract_params(build.init(config), build.mesh(config)))
-        steps = checkpoint.latest_whole(setting.run_folder(kind, seeds[0]))
+        steps = latest_whole(setting.run_folder(kind, seeds[0]))
         found[LABELS[kind]] = (
             f"{size:,} parameters, {0 if steps is None else int(steps.name):,} steps of "
             f"{config.train.batch_size} clips, {setting.config.runs[kind]}"

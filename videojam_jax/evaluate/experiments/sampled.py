@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build, configuration, frozen
+from videojam_jax.checkpoints.read import latest_whole
 from videojam_jax.config.schema import Config
 from videojam_jax.data import loader
 from videojam_jax.evaluate import prompts
@@ -24,7 +25,6 @@ from videojam_jax.randomness import PURPOSES
 from videojam_jax.sample.clips import to_clips
 from videojam_jax.sample.generate import make_generate
 from videojam_jax.terminal.progress import progress
-from videojam_jax.train import checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ def row_config(setting: Setting, row: Row, seed: int) -> FrozenConfigDict:
 
 def row_origin(setting: Setting, row: Row, seed: int) -> dict[str, Any]:
     """All that shapes a row's clips: its run and those it came from, sampler, captions, noise."""
-    whole = checkpoint.latest_whole(setting.run_folder(row.kind, seed))
+    whole = latest_whole(setting.run_folder(row.kind, seed))
     config = row_config(setting, row, seed)
     return {
         "runs": {kind: _training(setting, kind, seed) for kind in ("base", row.kind)},

@@ -7,12 +7,12 @@ from pathlib import Path
 import jax
 
 from videojam_jax import build, configuration
+from videojam_jax.checkpoints.read import latest_whole
 from videojam_jax.data import loader, manifest
 from videojam_jax.errors import UserError
 from videojam_jax.evaluate.experiments.setting import Setting
 from videojam_jax.parallel import distributed
 from videojam_jax.terminal.progress import progress
-from videojam_jax.train import checkpoint
 from videojam_jax.train.loop import train
 
 
@@ -105,7 +105,7 @@ def _own_runs(setting: Setting) -> list[tuple[str, int]]:
 
 
 def _is_trained(config, folder: Path) -> bool:
-    whole = checkpoint.latest_whole(folder)
+    whole = latest_whole(folder)
     return whole is not None and int(whole.name) >= config.train.steps
 
 
