@@ -5,6 +5,7 @@ Nothing is imported here, so an import inside a function counts as well.
 
 import ast
 import pathlib
+import re
 import sys
 
 import pytest
@@ -13,15 +14,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = "videojam_jax"
 MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
-# A layer, and the layers it may import. "errors" is free to all.
-BOTTOM = {"diffusion", "parallel", "models"}
-ARROWS = {
-    "differences": set(),
-    "errors": set(),
-    "files": set(),
+# What these layers may import of what is drawn left of them; others may import all of it.
+NARROWER = {
     "lock": {"files"},
-    "keys": set(),
-    "randomness": set(),
     "diffusion": {"keys"},
     "parallel": {"keys"},
     "terminal": {"parallel"},
@@ -29,20 +24,28 @@ ARROWS = {
     "models": {"keys"},
     "motion": {"keys", "models"},
     "data": {"differences", "files", "keys", "motion", "models"},
-    "config": BOTTOM | {"keys", "motion", "data"},
+    "config": {"diffusion", "parallel", "models", "keys", "motion", "data"},
     "configuration": {"keys", "config"},
     # Reads public weights, which `prepare` and `sample` need; so it is no job beside them.
     "convert": {"files", "checkpoints", "models", "randomness"},
     "frozen": {"keys", "parallel", "models", "motion", "checkpoints", "convert", "randomness"},
-    "build": BOTTOM | {"keys", "config", "configuration", "motion", "data", "frozen"},
-}
-# From here on each layer may import all that are listed before it.
-for name in ("sample", "train", "evaluate"):
-    ARROWS[name] = set(ARROWS)
-BELOW_JOBS = set(ARROWS)
-for job in ("bench", "plan"):
-    ARROWS[job] = BELOW_JOBS
-ARROWS["cli"] = set(ARROWS)
+    "build": {"diffusion", "parallel", "models", "keys", "config", "configuration", "motion",
+              "data", "frozen"},
+}  # fmt: skip
+
+
+def drawn():
+    """Each layer of the drawing in docs/architecture.md, and all that stand left of it."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawing = re.search(r"from the left of it:\n\n((?: {4}.*\n)+)", text)[1]
+    found = {}
+    for together in drawing.split("<"):
+        found |= dict.fromkeys((name.strip() for name in together.split(",")), set(found))
+    return found
+
+
+DRAWN = drawn()
+ARROWS = DRAWN | NARROWER
 
 ORACLES = {"torch", "diffusers", "transformers", "tensorflow"}
 FLAGS = {"argparse", "absl.flags", "absl.app", "optparse", "getopt"}
@@ -76,6 +79,12 @@ def is_or_is_in(name, modules):
 
 def name_of(path):
     return str(path.relative_to(ROOT))
+
+
+def test_every_room_is_drawn_and_its_arrows_go_to_the_left():
+    assert DRAWN.keys() == {layer(path) for path in MODULES} - {""}
+    for name, below in NARROWER.items():
+        assert below <= DRAWN[name], f"{name} is drawn left of {below - DRAWN[name]}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
