@@ -8,7 +8,7 @@ from videojam_jax import build, configuration
 from videojam_jax.plan import parameters
 from videojam_jax.plan.collectives import collectives
 from videojam_jax.plan.plan import arguments, training_state
-from videojam_jax.train.program import compiled_step
+from videojam_jax.train.program import jitted_step
 
 TREE = {
     "clip": {"frames": 16, "height": 128, "width": 128, "fps": 8.0},
@@ -42,7 +42,7 @@ def step_collectives(**mesh):
     small = config(**{f"mesh__{axis}": size for axis, size in mesh.items()})
     on = build.mesh(small, jax.devices()[:8])
     given = arguments(small, on)
-    text = compiled_step(small, on).lower(*given).compile().as_text()
+    text = jitted_step(small, on).lower(*given).compile().as_text()
     return collectives(text, on.shape, parameters.shapes(given[0].params))
 
 

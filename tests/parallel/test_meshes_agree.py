@@ -10,7 +10,7 @@ import tiny_run
 from videojam_jax import build, configuration
 from videojam_jax.parallel.batch import to_global
 from videojam_jax.parallel.rules import replicated
-from videojam_jax.train.program import compiled_step, optimizer_of
+from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.state import abstract_state, create_state
 
 MESHES = {
@@ -73,7 +73,7 @@ def two_steps(config):
     }
     null = np.zeros(config.text.max_length, np.int32)
     null = jax.device_put((null, np.arange(null.size) < 1), replicated(mesh))
-    step = compiled_step(config, mesh)
+    step = jitted_step(config, mesh)
     batch = to_global(mesh, batch, size)
     told = []
     for _ in range(2):

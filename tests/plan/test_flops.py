@@ -13,7 +13,7 @@ from videojam_jax import build
 from videojam_jax.plan import closed_form, flops, parameters
 from videojam_jax.train.throughput import step_flops
 from videojam_jax.plan.plan import arguments, training_state
-from videojam_jax.train.program import compiled_step
+from videojam_jax.train.program import jitted_step
 
 ONE = 2 * 8 * 16 * 32  # of the product below
 
@@ -80,7 +80,7 @@ def test_a_gradient_is_two_more_products_and_remat_one_more_again():
 @functools.cache  # a trace of the whole step
 def products_of(config):
     mesh = build.mesh(config, jax.devices()[:1])
-    return flops.products(compiled_step(config, mesh), *arguments(config, mesh))
+    return flops.products(jitted_step(config, mesh), *arguments(config, mesh))
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

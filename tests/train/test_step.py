@@ -11,7 +11,7 @@ from videojam_jax import build, configuration
 from videojam_jax.diffusion.loss import LossOptions, noised_batch
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.randomness import key_for
-from videojam_jax.train.program import compiled_step, optimizer_of, parameter_count
+from videojam_jax.train.program import jitted_step, optimizer_of, parameter_count
 from videojam_jax.train.state import (
     TrainState,
     abstract_params,
@@ -35,7 +35,7 @@ def config():
 @pytest.fixture(scope="module")
 def step(config):
     null = jnp.zeros(config.text.max_length, jnp.int32)
-    compiled = compiled_step(config, make_mesh({"data": 1}, jax.devices()[:1]))
+    compiled = jitted_step(config, make_mesh({"data": 1}, jax.devices()[:1]))
     return lambda state, data: compiled(state, data, (null, null == 0))
 
 

@@ -9,7 +9,7 @@ from ml_collections import FrozenConfigDict
 from videojam_jax import build
 from videojam_jax.parallel.batch import to_global
 from videojam_jax.parallel.rules import replicated
-from videojam_jax.train.program import compiled_step, optimizer_of
+from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.state import abstract_state, create_state
 
 
@@ -32,7 +32,7 @@ def step_rate(config: FrozenConfigDict, seconds: float) -> float:
         batch["motion"] = latents
     batch = to_global(mesh, batch, size)
     null = jax.device_put((text[0], mask[0]), replicated(mesh))
-    step = compiled_step(config, mesh)
+    step = jitted_step(config, mesh)
     state, metrics = step(state, batch, null)
     jax.block_until_ready(metrics)
     begin, steps = time.perf_counter(), 0

@@ -23,11 +23,11 @@ from videojam_jax.plan.collectives import Collective, collectives
 from videojam_jax.plan.compiled import Program, compile_for
 from videojam_jax.plan.propose import Proposal, change, next_to_try, proposals
 from videojam_jax.plan.roofline import Roofline, roofline
-from videojam_jax.sample.generate import compiled_sampler, sampler_batch
+from videojam_jax.sample.generate import jitted_sampler, sampler_batch
 from videojam_jax.train.program import (
     abstract_batch,
     abstract_null,
-    compiled_step,
+    jitted_step,
     optimizer_of,
     parameter_count,
     training_mesh,
@@ -121,7 +121,7 @@ def plan(
     shapes = parameters.shapes(state.params)
     counted = parameters.by_module(shapes)
     plain = change(config, {"model.remat": "none", "model.attention": "xla"})
-    products = flops.products(compiled_step(plain, mesh), *arguments(plain, mesh))
+    products = flops.products(jitted_step(plain, mesh), *arguments(plain, mesh))
     return Plan(
         config=config,
         device=device,
@@ -154,7 +154,7 @@ def arguments(config: FrozenConfigDict, mesh: Mesh) -> tuple:
 def training(config: FrozenConfigDict, mesh: Mesh, device: Device | None) -> Job:
     """The training step, as `train` compiles it."""
     given = arguments(config, mesh)
-    return _job(compiled_step(config, mesh), given, given[0].params, given[0], mesh, device)
+    return _job(jitted_step(config, mesh), given, given[0].params, given[0], mesh, device)
 
 
 def sampling(config: FrozenConfigDict, mesh: Mesh, device: Device | None) -> Job:
@@ -175,7 +175,7 @@ def sampling(config: FrozenConfigDict, mesh: Mesh, device: Device | None) -> Job
         on(rows_of, batch["text_mask"].shape, np.bool_),
         *abstract_null(config, mesh),
     )
-    return _job(compiled_sampler(config, mesh), given, given[0], None, mesh, device)
+    return _job(jitted_sampler(config, mesh), given, given[0], None, mesh, device)
 
 
 def _job(function, given: tuple, params, updated, mesh: Mesh, device: Device | None) -> Job:

@@ -34,7 +34,7 @@ def make_clips(config: FrozenConfigDict) -> Callable[[Any, Sequence[str], int], 
     return clips
 
 
-def compiled_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Callable:
+def jitted_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Callable:
     """`run(params, seed, rows, text, text_mask, null_text, null_mask, *clean) -> (x, d)`.
 
     Jitted, for a mesh. `seed` is a uint32 scalar, `rows` the number of each clip of the batch
@@ -89,12 +89,12 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
     a batch, which takes them no longer. Batches of which all numbers
     are among `finished` are left out; the others are what they would be with them.
 
-    With `start`, `clean` is the latents to begin from, as `compiled_sampler` says: one or
+    With `start`, `clean` is the latents to begin from, as `jitted_sampler` says: one or
     two arrays `[n, t, h, w, c]`, a row a caption.
     """
     text_model = frozen.text(config)
     null_text, null_mask = pad_text(text_model.encode([""]), build.text_lengths(config))
-    sampler_on = functools.cache(functools.partial(compiled_sampler, config, start=start))
+    sampler_on = functools.cache(functools.partial(jitted_sampler, config, start=start))
 
     def generate(
         params,

@@ -17,7 +17,7 @@ from videojam_jax.parallel.rules import replicated
 from videojam_jax.sample.writer import make_writer
 from videojam_jax.train import throughput
 from videojam_jax.train.places import beside
-from videojam_jax.train.program import compiled_step, optimizer_of
+from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.run_log import RunLog
 from videojam_jax.train.state import TrainState, abstract_params
 from videojam_jax.train.task import Task
@@ -39,7 +39,7 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
 
     def compiled():
         null = jax.device_put((null_text[0], null_mask[0]), replicated(mesh))
-        step = compiled_step(config, mesh)
+        step = jitted_step(config, mesh)
         return lambda state, batch: step(state, batch, null)
 
     def batches(step: int):

@@ -1,4 +1,4 @@
-"""The compiled training step of a config: what `train` runs, `bench` times and `plan` compiles."""
+"""The jitted training step of a config: what `train` runs, `bench` times and `plan` compiles."""
 
 from collections.abc import Callable, Sequence
 
@@ -45,7 +45,7 @@ def training_mesh(config: FrozenConfigDict, devices: Sequence[jax.Device] | None
     return mesh
 
 
-def compiled_step(config: FrozenConfigDict, mesh: Mesh) -> Callable:
+def jitted_step(config: FrozenConfigDict, mesh: Mesh) -> Callable:
     """`step(state, batch, null) -> (state, metrics)`, jitted for a mesh.
 
     The state it is given is given away. `batch` is as `abstract_batch` says, `null` as

@@ -36,7 +36,7 @@ class Row:
       label: as reports show it.
       kind: base, control or videojam.
       sample: changed keys.
-      start: sampling steps that are left out, see `sample.generate.compiled_sampler`.
+      start: sampling steps that are left out, see `sample.generate.jitted_sampler`.
     """
 
     name: str
