@@ -242,6 +242,11 @@ def _section(value: Any, path: str) -> dict:
     return value
 
 
+def beside(path: str, workdir: Path) -> Path:
+    """A path in a config, where a relative one starts at the run's workdir."""
+    return Path(os.path.normpath(workdir / path))
+
+
 def is_autoencoder(config: ml_collections.FrozenConfigDict) -> bool:
     """Whether a config trains an autoencoder, and not a diffusion model."""
     return "tae" in config

@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build, frozen
+from videojam_jax.configuration import beside
 from videojam_jax.data import loader
 from videojam_jax.evaluate import bodies
 from videojam_jax.evaluate.curves import Curve, read_metrics
@@ -18,7 +19,6 @@ from videojam_jax.evaluate.table import Quantity
 from videojam_jax.parallel import distributed
 from videojam_jax.sample.clips import Clips, to_clips
 from videojam_jax.sample.generate import make_clips
-from videojam_jax.train.places import beside
 
 SHOWN = 8  # rows of the clip grid; all clips are measured
 

@@ -9,6 +9,7 @@ from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
 from videojam_jax.checkpoints.read import read_architecture, restore_params
+from videojam_jax.configuration import beside
 from videojam_jax.data import loader, records
 from videojam_jax.errors import UserError
 from videojam_jax.models.joint import widen
@@ -16,7 +17,6 @@ from videojam_jax.parallel.batch import local_rows
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.sample.writer import make_writer
 from videojam_jax.train import throughput
-from videojam_jax.train.places import beside
 from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.run_log import RunLog
 from videojam_jax.train.state import TrainState, abstract_params

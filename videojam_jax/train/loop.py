@@ -17,14 +17,13 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from videojam_jax.checkpoints.read import latest_whole
-from videojam_jax.configuration import is_autoencoder
+from videojam_jax.configuration import beside, is_autoencoder
 from videojam_jax.errors import PeerLost, UserError, first_line
 from videojam_jax.files import write_whole
 from videojam_jax.parallel import distributed
 from videojam_jax.parallel.batch import to_global
 from videojam_jax.terminal.progress import progress
 from videojam_jax.train import autoencoding, checkpoint, generation
-from videojam_jax.train.places import beside
 from videojam_jax.train.program import parameter_count, training_mesh
 from videojam_jax.train.run_log import RunLog, describe, finite
 from videojam_jax.train.state import (
