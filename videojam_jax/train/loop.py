@@ -25,7 +25,7 @@ from videojam_jax.parallel.batch import to_global
 from videojam_jax.terminal.progress import progress
 from videojam_jax.train import autoencoding, checkpoint, generation
 from videojam_jax.train.program import parameter_count, training_mesh
-from videojam_jax.train.run_log import RunLog, describe, finite
+from videojam_jax.train.run_log import RunLog, describe
 from videojam_jax.train.state import (
     TrainState,
     abstract_state,
@@ -177,7 +177,7 @@ class Interval:
 def _check_finite(run: Run, values: list[dict]) -> None:
     """UserError when a metric of the last steps is not finite; nothing of them is saved."""
     for step, metrics in enumerate(values, run.done - len(values) + 1):
-        if finite(metrics):
+        if all(np.isfinite(value) for value in metrics.values()):
             continue
         checkpoint.finish(run.manager)
         good = latest_whole(run.workdir)

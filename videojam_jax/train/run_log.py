@@ -4,7 +4,6 @@ import contextlib
 import json
 from pathlib import Path
 
-import numpy as np
 from tensorboardX import SummaryWriter
 from tensorboardX.proto.summary_pb2 import Summary
 
@@ -76,7 +75,3 @@ def _keep_until(path: Path, step: int) -> None:
             if json.loads(line)["step"] <= step:
                 kept.append(line + b"\n")
     write_whole(path, b"".join(kept))
-
-
-def finite(values: dict[str, float]) -> bool:
-    return all(np.isfinite(value) for value in values.values())
