@@ -11,10 +11,10 @@ from videojam_jax.config.schema import TRUNKS, Config, ModelOptions
 from videojam_jax.data.scenes import KINDS
 from videojam_jax.data.shapes import SHAPES
 from videojam_jax.data.simulate import SimulatedOptions
+from videojam_jax.differences import flat
 from videojam_jax.diffusion.guidance import RULES
 from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.diffusion.sampler import SOLVERS
-from videojam_jax.differences import flat
 from videojam_jax.errors import UserError
 from videojam_jax.keys import config_key, part
 from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions

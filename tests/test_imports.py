@@ -18,7 +18,7 @@ MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
 NARROWER = {
     "lock": {"files"},
     "diffusion": {"keys"},
-    "parallel": {"keys"},
+    "parallel": {"keys", "randomness"},
     "terminal": {"parallel"},
     "checkpoints": {"differences"},
     "models": {"keys"},

@@ -13,9 +13,10 @@ import tiny_run
 from videojam_jax import build, configuration, randomness
 from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.parallel.parameters import abstract_params, create_params
 from videojam_jax.randomness import PURPOSES, key_for
 from videojam_jax.sample.generate import make_generate
-from videojam_jax.train.state import TrainState, abstract_params, create_params
+from videojam_jax.train.state import TrainState
 from videojam_jax.train.step import make_step
 
 PACKAGE = pathlib.Path(randomness.__file__).parent

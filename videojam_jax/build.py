@@ -23,8 +23,8 @@ from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.errors import UserError
 from videojam_jax.keys import make
 from videojam_jax.models.attention import for_platform
-from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions
 from videojam_jax.models.autoencoders.discriminator import PatchDiscriminator
+from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions
 from videojam_jax.models.autoencoders.tae import TaeNet
 from videojam_jax.models.joint import VideoModel
 from videojam_jax.models.text.bytes import ByteEncoder

@@ -34,7 +34,7 @@ from videojam_jax.convert.read import public_tensors
 from videojam_jax.convert.tensors import open_tensors
 from videojam_jax.errors import UserError
 from videojam_jax.parallel.mesh import make_mesh
-from videojam_jax.train.state import abstract_params
+from videojam_jax.parallel.parameters import abstract_params
 
 T5 = {
     "model_type": "t5", "architectures": ["T5EncoderModel"], "vocab_size": 11, "d_model": 8,

@@ -2,8 +2,8 @@
 
 import functools
 
-import cv2
 import chex
+import cv2
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

@@ -11,7 +11,11 @@ from videojam_jax.models.autoencoders.discriminator import (
     discriminator_loss,
     generator_loss,
 )
-from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions, adversarial_weight, merge
+from videojam_jax.models.autoencoders.reconstruction import (
+    ReconstructionOptions,
+    adversarial_weight,
+    merge,
+)
 
 # One program each, and a shape: op by op they compile a dozen.
 gradient_loss = jax.jit(reconstruction.gradient_loss, static_argnums=1)

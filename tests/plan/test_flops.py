@@ -11,9 +11,9 @@ from jax.sharding import PartitionSpec as P
 
 from videojam_jax import build
 from videojam_jax.plan import closed_form, flops, parameters
-from videojam_jax.train.throughput import step_flops
 from videojam_jax.plan.plan import arguments, training_state
 from videojam_jax.train.program import jitted_step
+from videojam_jax.train.throughput import step_flops
 
 ONE = 2 * 8 * 16 * 32  # of the product below
 

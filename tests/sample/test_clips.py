@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from videojam_jax.models.autoencoders.pixels import Pixels
+from videojam_jax.models.autoencoders.pixels import Pixels, to_uint8
 from videojam_jax.motion.flow_rgb import flow_to_rgb, full_speed
-from videojam_jax.models.autoencoders.pixels import to_uint8
 from videojam_jax.sample.clips import to_clips, to_flow, to_video
 
 pixels = Pixels(patch=(2, 4, 4), shift=-0.1, scale=1.7)

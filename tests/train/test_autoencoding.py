@@ -24,7 +24,11 @@ from videojam_jax.data import raw_clips
 from videojam_jax.data.video_file import read_video
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.discriminator import discriminator_loss, generator_loss
-from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions, psnr, reconstruction_loss
+from videojam_jax.models.autoencoders.reconstruction import (
+    ReconstructionOptions,
+    psnr,
+    reconstruction_loss,
+)
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.randomness import key_for
 from videojam_jax.train import autoencoding

@@ -10,8 +10,8 @@ import tiny_tae
 from videojam_jax import build, configuration
 from videojam_jax.config.training import OptimizerOptions
 from videojam_jax.train.optimizer import (
-    learning_rate,
     decays,
+    learning_rate,
     make_optimizer,
     update_ema,
 )

@@ -6,22 +6,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny_run
 
 from videojam_jax import build, configuration
 from videojam_jax.diffusion.loss import LossOptions, noised_batch
 from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.parallel.parameters import abstract_params, create_params
 from videojam_jax.randomness import key_for
 from videojam_jax.train.program import jitted_step, optimizer_of, parameter_count
 from videojam_jax.train.state import (
     TrainState,
-    abstract_params,
     abstract_state,
-    create_params,
     create_state,
 )
 from videojam_jax.train.step import make_step
 from videojam_jax.train.throughput import PEAK_FLOPS, peak_flops
-import tiny_run
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from videojam_jax.keys import (
     same,
     variants,
 )
-from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions
 from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.models.autoencoders.precomputed import Precomputed
+from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions
 from videojam_jax.models.autoencoders.tae import Tae, TaeNet
 from videojam_jax.models.autoencoders.wan_vae import WanVae
 from videojam_jax.models.compute import ComputeOptions

@@ -7,9 +7,9 @@ from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
 from videojam_jax.checkpoints.read import restore_params
+from videojam_jax.parallel.parameters import abstract_params, create_params
 from videojam_jax.sample.writer import make_writer
 from videojam_jax.terminal.progress import progress
-from videojam_jax.train.state import abstract_params, create_params
 
 
 def sample(

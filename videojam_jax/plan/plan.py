@@ -16,6 +16,7 @@ from ml_collections import FrozenConfigDict
 from videojam_jax import build
 from videojam_jax.errors import UserError
 from videojam_jax.parallel.mesh import slice_count
+from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.parallel.rules import batch_sharding, replicated
 from videojam_jax.plan import closed_form, flops, memory, parameters, topology
 from videojam_jax.plan.chips import SHEETS, Device, device_of
@@ -32,7 +33,7 @@ from videojam_jax.train.program import (
     parameter_count,
     training_mesh,
 )
-from videojam_jax.train.state import TrainState, abstract_params, abstract_state
+from videojam_jax.train.state import TrainState, abstract_state
 from videojam_jax.train.throughput import step_flops
 
 TRIES = 3  # proposals that are compiled before giving up

@@ -14,12 +14,13 @@ from videojam_jax.data import loader, records
 from videojam_jax.errors import UserError
 from videojam_jax.models.joint import widen
 from videojam_jax.parallel.batch import local_rows
+from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.sample.writer import make_writer
 from videojam_jax.train import throughput
 from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.run_log import RunLog
-from videojam_jax.train.state import TrainState, abstract_params
+from videojam_jax.train.state import TrainState
 from videojam_jax.train.task import Task
 
 

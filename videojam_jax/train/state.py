@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from videojam_jax.parallel.rules import tree_shardings
+from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.randomness import key_for
 
 
@@ -35,21 +35,7 @@ def abstract_state(
     Args:
       init: `init(key) -> params`, with flax's boxes of logical axis names.
     """
-    return _abstract(lambda key: _fresh(init(key), optimizer), mesh)
-
-
-def abstract_params(init: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
-    """The parameters' part of `abstract_state`, for those who only sample."""
-    return _abstract(init, mesh)
-
-
-def _abstract(make: Callable[[jax.Array], Any], mesh: Mesh) -> Any:
-    boxed = jax.eval_shape(make, jax.eval_shape(lambda: key_for("parameters", 0)))
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        nn.unbox(boxed),
-        tree_shardings(mesh, boxed),
-    )
+    return abstract_params(lambda key: _fresh(init(key), optimizer), mesh)
 
 
 def create_state(
@@ -63,16 +49,6 @@ def create_state(
 
     def make():
         return _fresh(nn.unbox(init(key_for("parameters", seed))), optimizer)
-
-    return jax.jit(make, out_shardings=shardings)()
-
-
-def create_params(init: Callable[[jax.Array], Any], abstract: Any, seed: int) -> Any:
-    """Fresh parameters alone, born sharded."""
-    shardings = jax.tree.map(lambda x: x.sharding, abstract)
-
-    def make():
-        return nn.unbox(init(key_for("parameters", seed)))
 
     return jax.jit(make, out_shardings=shardings)()
 

@@ -10,8 +10,8 @@ from videojam_jax.evaluate import curves
 from videojam_jax.evaluate.experiments import sampled
 from videojam_jax.evaluate.experiments.setting import Setting
 from videojam_jax.evaluate.figures import Figure
+from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.train.program import parameter_count
-from videojam_jax.train.state import abstract_params
 
 # Of runs and of the rules of the paper's Table 3.
 LABELS = {
