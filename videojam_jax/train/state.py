@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from videojam_jax.parallel.parameters import abstract_params
-from videojam_jax.randomness import key_for
+from videojam_jax.parallel.parameters import abstract_params, create_params
 
 
 @flax.struct.dataclass
@@ -45,12 +43,7 @@ def create_state(
     seed: int,
 ) -> TrainState:
     """A fresh state, born sharded: no host ever holds the whole of it."""
-    shardings = jax.tree.map(lambda x: x.sharding, abstract)
-
-    def make():
-        return _fresh(nn.unbox(init(key_for("parameters", seed))), optimizer)
-
-    return jax.jit(make, out_shardings=shardings)()
+    return create_params(lambda key: _fresh(init(key), optimizer), abstract, seed)
 
 
 def state_from_params(
