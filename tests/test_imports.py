@@ -17,20 +17,20 @@ MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
 # What these layers may import of what is drawn left of them; others may import all of it.
 NARROWER = {
     "lock": {"files"},
-    "diffusion": {"keys"},
+    "diffusion": {"keys", "text"},
     "parallel": {"keys", "randomness"},
     "terminal": {"parallel"},
     "checkpoints": {"differences"},
-    "models": {"keys"},
+    "models": {"keys", "text"},
     "motion": {"keys", "models"},
-    "data": {"differences", "files", "keys", "motion", "models"},
+    "data": {"differences", "files", "keys", "motion", "models", "text"},
     "config": {"diffusion", "parallel", "models", "keys", "motion", "data"},
     "configuration": {"keys", "config"},
     # Reads public weights, which `prepare` and `sample` need; so it is no job beside them.
     "convert": {"files", "checkpoints", "models", "randomness"},
     "frozen": {"keys", "parallel", "models", "motion", "checkpoints", "convert", "randomness"},
     "build": {"diffusion", "parallel", "models", "keys", "config", "configuration", "motion",
-              "data", "frozen"},
+              "data", "frozen", "text"},
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.parameters import abstract_params, create_params
 from videojam_jax.randomness import PURPOSES, key_for
 from videojam_jax.sample.generate import make_generate
+from videojam_jax.text import Text
 from videojam_jax.train.state import TrainState
 from videojam_jax.train.step import make_step
 
@@ -100,12 +101,12 @@ def training_noise(config):
             ema_decay=0.9,
         )
     )
-    text, mask = jnp.zeros((2, 1), jnp.int32), jnp.ones((2, 1), bool)
-    batch = {"video": clips, "motion": clips, "text": text, "text_mask": mask}
+    text = Text(jnp.zeros((2, 1), jnp.int32), jnp.ones((2, 1), bool))
+    batch = {"video": clips, "motion": clips, "text": text}
     params = {"x": clips, "d": clips}
     for number in range(COUNT):
         state = TrainState(jnp.int32(number), params, params, optax.sgd(0.0).init(params))
-        after, _ = step(state, batch, (text[0], mask[0]))
+        after, _ = step(state, batch, text.row(0))
         yield from (after.params[name][0].ravel() for name in ("x", "d"))
 
 

@@ -30,6 +30,7 @@ from videojam_jax.models.joint import VideoModel
 from videojam_jax.models.text.bytes import ByteEncoder
 from videojam_jax.motion import estimators
 from videojam_jax.parallel.mesh import check_model, make_mesh
+from videojam_jax.text import Text
 
 
 def clip_spec(config: FrozenConfigDict) -> ClipSpec:
@@ -217,7 +218,7 @@ def _init(
             tokens = jnp.zeros(mask.shape, jnp.int32)
         else:
             tokens = jnp.zeros((*mask.shape, text_width))
-        return latent, latent if motion else None, jnp.zeros((1,)), tokens, mask
+        return latent, latent if motion else None, jnp.zeros((1,)), Text(tokens, mask)
 
     # Traced once for the shapes and for the values.
     return jax.jit(lambda key: module.init(key, *example_inputs())["params"])

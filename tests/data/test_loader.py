@@ -3,6 +3,7 @@
 import itertools
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tiny_clips import BAD, COUNT, TinyClips, prepare_tiny
 
 from videojam_jax.data import loader
 from videojam_jax.errors import UserError
+from videojam_jax.text import Text
 
 CLIPS = COUNT - len(BAD)
 
@@ -43,23 +45,24 @@ def take(dataset, count, **changes):
 
 
 def assert_equal(batch, other):
-    assert batch.keys() == other.keys()
-    for key in batch:
-        np.testing.assert_array_equal(batch[key], other[key], err_msg=key)
+    def same(path, a, b):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+
+    jax.tree_util.tree_map_with_path(same, batch, other)
 
 
 def test_a_batch_stacks_records_whole(dataset, position_of):
     (batch,) = take(dataset, 1)
-    assert {key: (value.shape, value.dtype.name) for key, value in batch.items()} == {
-        "video": ((8, 4, 8, 8, 12), "bfloat16"),
-        "motion": ((8, 4, 8, 8, 12), "bfloat16"),
-        "text": ((8, 32), "int32"),
-        "text_mask": ((8, 32), "bool"),
+    assert jax.tree.map(lambda array: f"{array.dtype} {array.shape}", batch) == {
+        "video": "bfloat16 (8, 4, 8, 8, 12)",
+        "motion": "bfloat16 (8, 4, 8, 8, 12)",
+        "text": Text("int32 (8, 32)", "bool (8, 32)"),
     }
     for row in range(8):
         record = dataset[position_of(batch["video"][row])]
         np.testing.assert_array_equal(batch["motion"][row], record["motion"])
-        np.testing.assert_array_equal(batch["text"][row][batch["text_mask"][row]], record["text"])
+        tokens, mask = batch["text"].row(row)
+        np.testing.assert_array_equal(tokens[mask], record["text"])
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -70,7 +73,7 @@ def test_rows_of_all_processes_together_are_the_global_batch(dataset, processes)
     parts = [take(dataset, 5, rows=mine) for mine in rows]
     for step, batch in enumerate(whole):
         for mine, part in zip(rows, parts, strict=True):
-            assert_equal(part[step], {key: array[list(mine)] for key, array in batch.items()})
+            assert_equal(part[step], jax.tree.map(lambda array: array[list(mine)], batch))
 
 
 @pytest.mark.parametrize("step", [1, 4, 11])
@@ -122,7 +125,8 @@ def test_embeddings_are_padded_as_bfloat16(tmp_path):
 
     prepare_tiny(tmp_path, TinyClips(count=6), text=Embeddings())
     (batch,) = take(loader.open_dataset(tmp_path), 1)
-    assert batch["text"].shape == (8, 32, 3) and batch["text"].dtype == jnp.bfloat16
+    tokens = batch["text"].tokens
+    assert tokens.shape == (8, 32, 3) and tokens.dtype == jnp.bfloat16
 
 
 def test_a_text_longer_than_the_batch_has_room_for_is_named_before_the_first_batch(dataset):

@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
 from videojam_jax.diffusion.conditions import draw_drops, replace_text, zero_motion
+from videojam_jax.text import Text
 
 
 def test_text_and_motion_are_dropped_independently_at_their_rates():
@@ -28,33 +28,33 @@ def test_which_texts_are_dropped_does_not_depend_on_the_rate_of_motion():
 def test_dropped_text_becomes_the_empty_caption_and_other_text_stays(kind):
     rng = np.random.default_rng(0)
     shape = (4, 6) if kind == "ids" else (4, 6, 3)
-    text = rng.integers(1, 200, shape)
-    null_text = rng.integers(200, 300, shape[1:])
-    text = text.astype(np.int32 if kind == "ids" else np.float32)
-    null_text = null_text.astype(text.dtype)
-    mask, null_mask = np.arange(6) < np.array([[2], [6], [1], [4]]), np.arange(6) < 1
+    tokens = rng.integers(1, 200, shape)
+    null_tokens = rng.integers(200, 300, shape[1:])
+    tokens = tokens.astype(np.int32 if kind == "ids" else np.float32)
+    null = Text(null_tokens.astype(tokens.dtype), np.arange(6) < 1)
+    text = Text(tokens, np.arange(6) < np.array([[2], [6], [1], [4]]))
     drop = np.array([True, False, False, True])
 
-    new_text, new_mask = replace_text(*map(jnp.asarray, (drop, text, mask, null_text, null_mask)))
+    new = replace_text(*jax.tree.map(jnp.asarray, (drop, text, null)))
 
     for i in range(4):
-        np.testing.assert_array_equal(new_text[i], null_text if drop[i] else text[i])
-        np.testing.assert_array_equal(new_mask[i], null_mask if drop[i] else mask[i])
-    assert new_text.dtype == text.dtype
+        wanted = null if drop[i] else text.row(i)
+        np.testing.assert_array_equal(new.tokens[i], wanted.tokens)
+        np.testing.assert_array_equal(new.mask[i], wanted.mask)
+    assert new.tokens.dtype == tokens.dtype
 
 
 def test_replaced_text_keeps_the_type_of_the_text():
-    text, null = jnp.ones((2, 3, 4), jnp.bfloat16), jnp.zeros((3, 4), jnp.float32)
-    mask = jnp.ones((2, 3), bool)
-    new_text, _ = replace_text(jnp.array([True, False]), text, mask, null, mask[0])
-    assert new_text.dtype == jnp.bfloat16
+    text = Text(jnp.ones((2, 3, 4), jnp.bfloat16), jnp.ones((2, 3), bool))
+    null = Text(jnp.zeros((3, 4), jnp.float32), text.mask[0])
+    assert replace_text(jnp.array([True, False]), text, null).tokens.dtype == jnp.bfloat16
 
 
 def test_empty_caption_of_another_length_is_refused_with_both_shapes():
-    text, mask = jnp.ones((2, 5), jnp.int32), jnp.ones((2, 5), bool)
-    # The tests check the annotated shapes, and so come first; a run has the function's own.
-    with pytest.raises((ValueError, jaxtyping.TypeCheckError), match="null_text|empty caption"):
-        replace_text(jnp.array([True, False]), text, mask, text[0, :1], mask[0, :1])
+    text = Text(jnp.ones((2, 5), jnp.int32), jnp.ones((2, 5), bool))
+    null = Text(text.tokens[0, :1], text.mask[0, :1])
+    with pytest.raises(ValueError, match=r"empty caption has shape \(1,\).*text has shape \(5,\)"):
+        replace_text(jnp.array([True, False]), text, null)
 
 
 def test_dropped_motion_is_exactly_zero_even_where_it_was_not_finite():

@@ -19,10 +19,12 @@ from videojam_jax.diffusion.guidance import (
     without_motion,
 )
 from videojam_jax.errors import UserError
+from videojam_jax.text import Text
 
 b, n = 3, 4
 shape = (b, 2, 2, 2, 3)
-null_text, null_mask = np.array([1, 0, 0, 0], np.int32), np.array([True, False, False, False])
+null = Text(np.array([1, 0, 0, 0], np.int32), np.array([True, False, False, False]))
+nulls = jax.tree.map(lambda array: np.tile(array, (b, 1)), null)
 w1, w2 = 5.0, 3.0
 
 
@@ -30,13 +32,13 @@ def inputs(seed=0):
     rng = np.random.default_rng(seed)
     x_t, d_t = rng.normal(size=(2, *shape)).astype(np.float32)
     t = rng.uniform(size=b).astype(np.float32)
-    text = rng.integers(2, 9, (b, n)).astype(np.int32)
-    return x_t, d_t, t, text, np.arange(n) < np.array([[2], [4], [1]])
+    tokens = rng.integers(2, 9, (b, n)).astype(np.int32)
+    return x_t, d_t, t, Text(tokens, np.arange(n) < np.array([[2], [4], [1]]))
 
 
-def model(x_t, d_t, t, text, text_mask, xp=jnp):
+def model(x_t, d_t, t, text, xp=jnp):
     """A small velocity that mixes all its inputs and is linear in none of them."""
-    words = xp.sin(1.0 * text * text_mask).sum(1).reshape(-1, 1, 1, 1, 1)
+    words = xp.sin(1.0 * text.tokens * text.mask).sum(1).reshape(-1, 1, 1, 1, 1)
     t = t.reshape(-1, 1, 1, 1, 1)
     if d_t is None:
         return xp.sin(x_t + words) + t * x_t**2, None
@@ -45,8 +47,7 @@ def model(x_t, d_t, t, text, text_mask, xp=jnp):
 
 def ask(velocity, branches, *given):
     """The guided velocity of `given`, as one program."""
-    follow = guided(velocity, branches, jnp.asarray(null_text), jnp.asarray(null_mask))
-    return jax.jit(follow)(*given)
+    return jax.jit(guided(velocity, branches, jax.device_put(null)))(*given)
 
 
 def by_hand(u, x_t, d_t, y, rule):
@@ -66,23 +67,22 @@ def by_hand(u, x_t, d_t, y, rule):
     raise KeyError(rule)
 
 
-def numpy_velocity(half, t, text, text_mask):
+def numpy_velocity(half, t, text):
     """`u(x, d, y)` of one half of the output, in NumPy."""
 
     def u(x_t, d_t, y):
-        y, mask = (np.tile(null_text, (b, 1)), null_mask) if y is None else (text, text_mask)
-        return model(x_t, d_t, t, y, mask, xp=np)[half]
+        return model(x_t, d_t, t, nulls if y is None else text, xp=np)[half]
 
     return u
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_early_steps_of_every_row_of_the_table_follow_its_formula(rule):
-    x_t, d_t, t, text, mask = inputs()
+    x_t, d_t, t, text = inputs()
     early, _ = RULES[rule](w1, w2)
-    answer = ask(model, early, x_t, d_t, t, text, mask)
+    answer = ask(model, early, x_t, d_t, t, text)
     for half in (0, 1):
-        expected = by_hand(numpy_velocity(half, t, text, mask), x_t, d_t, "y", rule)
+        expected = by_hand(numpy_velocity(half, t, text), x_t, d_t, "y", rule)
         np.testing.assert_allclose(answer[half], expected, atol=2e-5, err_msg=f"half {half}")
 
 
@@ -138,15 +138,14 @@ def test_all_branches_go_through_the_model_in_one_batch():
 
 
 def test_one_batched_call_equals_a_call_for_each_branch():
-    x_t, d_t, t, text, mask = inputs(1)
-    null, nulls = np.tile(null_text, (b, 1)), np.tile(null_mask, (b, 1))
+    x_t, d_t, t, text = inputs(1)
     asked = jax.jit(model)
     separate = [
-        (1 + w1 + w2, asked(x_t, d_t, t, text, mask)),
-        (-w1, asked(x_t, d_t, t, null, nulls)),
-        (-w2, asked(x_t, 0 * d_t, t, text, mask)),
+        (1 + w1 + w2, asked(x_t, d_t, t, text)),
+        (-w1, asked(x_t, d_t, t, nulls)),
+        (-w2, asked(x_t, 0 * d_t, t, text)),
     ]
-    together = ask(model, inner_guidance(w1, w2), x_t, d_t, t, text, mask)
+    together = ask(model, inner_guidance(w1, w2), x_t, d_t, t, text)
     for half in (0, 1):
         expected = sum(weight * np.asarray(u[half]) for weight, u in separate)
         np.testing.assert_allclose(together[half], expected, atol=1e-5)
@@ -154,10 +153,10 @@ def test_one_batched_call_equals_a_call_for_each_branch():
 
 def test_a_sample_is_guided_alike_alone_and_in_a_batch():
     arrays = inputs(2)
-    velocity = jax.jit(guided(model, inner_guidance(w1, w2), jnp.asarray(null_text), jnp.asarray(null_mask)))
+    velocity = jax.jit(guided(model, inner_guidance(w1, w2), jax.device_put(null)))
     together = velocity(*arrays)
     for i in range(b):
-        alone = velocity(*(array[i : i + 1] for array in arrays))
+        alone = velocity(*jax.tree.map(lambda array: array[i : i + 1], arrays))
         for half in (0, 1):
             np.testing.assert_allclose(alone[half][0], together[half][i], atol=1e-5)
 
@@ -174,16 +173,18 @@ def test_linear_velocity_is_guided_as_the_paper_writes_it(w_text, w_motion, seed
     A, B, C = (rng.normal(size=(2, k, 3)).astype(np.float32) for k in (3, 3, 4))
     c = rng.normal(size=(2, 3)).astype(np.float32)
 
-    def linear(x_t, d_t, t, text, text_mask):
-        u = [x_t @ A[i] + d_t @ B[i] + text.reshape(-1, 4) @ C[i] + c[i] for i in (0, 1)]
+    def linear(x_t, d_t, t, text):
+        y = text.tokens.reshape(-1, 4)
+        u = [x_t @ A[i] + d_t @ B[i] + y @ C[i] + c[i] for i in (0, 1)]
         return u[0], u[1]
 
     x_t, d_t = rng.normal(size=(2, b, 3)).astype(np.float32)
     y = rng.normal(size=(b, 1, 4)).astype(np.float32)
     none = rng.normal(size=(1, 4)).astype(np.float32)
-    mask = np.ones((b, 1), bool)
-    rule = guided(linear, inner_guidance(w_text, w_motion), jnp.asarray(none), jnp.asarray(mask[0]))
-    answer = jax.jit(rule)(x_t, d_t, np.zeros(b, np.float32), y, mask)
+    text = Text(y, np.ones((b, 1), bool))
+    empty = jax.device_put(Text(none, text.mask[0]))
+    rule = guided(linear, inner_guidance(w_text, w_motion), empty)
+    answer = jax.jit(rule)(x_t, d_t, np.zeros(b, np.float32), text)
     for i in (0, 1):
         words = y[:, 0] + w_text * (y[:, 0] - none)
         expected = x_t @ A[i] + (1 + w_motion) * d_t @ B[i] + words @ C[i] + c[i]
@@ -227,7 +228,7 @@ def test_guided_velocity_is_that_of_the_distribution_the_paper_defines():
         score = jax.grad(log_p)(values)
         return (values + (1 - time) * score) / time
 
-    def velocity(x_t, d_t, t, text, text_mask):
+    def velocity(x_t, d_t, t, text):
         def one(x_t, d_t, word):
             values = jnp.stack([word[0], x_t[0], d_t[0]])
             with_text = velocity_of(lambda v: log_density(v, (x, d), (y,)), values)
@@ -236,25 +237,26 @@ def test_guided_velocity_is_that_of_the_distribution_the_paper_defines():
             u = jnp.where(word[1] > 0, without, jnp.where(d_t[0] == 0, still, with_text))
             return u[x : x + 1], u[d : d + 1]
 
-        return jax.vmap(one)(x_t, d_t, text[:, 0])
+        return jax.vmap(one)(x_t, d_t, text.tokens[:, 0])
 
     values = jnp.array([0.8, -0.4, 1.1])
     word, none = jnp.array([[[values[y], 0.0]]]), jnp.array([[0.0, 1.0]])
-    rule = guided(velocity, inner_guidance(w1, w2), none, jnp.array([True]))
+    text = Text(word, jnp.array([[True]]))
+    rule = guided(velocity, inner_guidance(w1, w2), Text(none, text.mask[0]))
     x_t, d_t = values[None, x : x + 1], values[None, d : d + 1]
-    u_x, _ = jax.jit(rule)(x_t, d_t, jnp.array([time]), word, jnp.array([[True]]))
+    u_x, _ = jax.jit(rule)(x_t, d_t, jnp.array([time]), text)
     expected = jax.jit(lambda values: velocity_of(target, values))(values)[x]
     np.testing.assert_allclose(u_x[0, 0], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_of_a_base_model_is_guidance_by_text(rule):
-    x_t, _, t, text, mask = inputs(3)
+    x_t, _, t, text = inputs(3)
     early, _ = RULES[rule](w1, w2)
-    u_x, u_d = ask(model, early, x_t, None, t, text, mask)
+    u_x, u_d = ask(model, early, x_t, None, t, text)
     strength = 0.0 if rule == "no_text_guidance" else w1
-    with_text, _ = model(x_t, None, t, text, mask, xp=np)
-    without, _ = model(x_t, None, t, np.tile(null_text, (b, 1)), null_mask, xp=np)
+    with_text, _ = model(x_t, None, t, text, xp=np)
+    without, _ = model(x_t, None, t, nulls, xp=np)
     expected = with_text + strength * (with_text - without)
     np.testing.assert_allclose(u_x, expected, atol=1e-5)
     assert u_d is None
@@ -267,32 +269,30 @@ def test_a_base_model_is_not_asked_twice_what_differs_in_the_motion_alone():
         asked.append(len(x_t))
         return x_t, None
 
-    x_t, _, *rest = map(jnp.asarray, inputs(3))
+    x_t, _, *rest = jax.device_put(inputs(3))
     for rule in RULES:
         early, _ = RULES[rule](w1, w2)
-        null = jnp.asarray(null_text), jnp.asarray(null_mask)
-        guided(counting, early, *null)(x_t, None, *rest)
+        guided(counting, early, jax.device_put(null))(x_t, None, *rest)
     assert asked == [b if rule == "no_text_guidance" else 2 * b for rule in RULES]
 
 
 def test_branches_are_summed_in_float32_whatever_the_model_answers_in():
-    x_t, d_t, t, text, mask = inputs(4)
+    x_t, d_t, t, text = inputs(4)
 
     def coarse(*args):
         return tuple(u.astype(jnp.bfloat16) for u in model(*args))
 
-    null, nulls = np.tile(null_text, (b, 1)), np.tile(null_mask, (b, 1))
-    u_x, u_d = ask(coarse, inner_guidance(w1, w2), x_t, d_t, t, text, mask)
+    u_x, u_d = ask(coarse, inner_guidance(w1, w2), x_t, d_t, t, text)
     assert u_x.dtype == u_d.dtype == jnp.float32
     questions = [
-        (1 + w1 + w2, d_t, text, mask),
-        (-w1, d_t, null, nulls),
-        (-w2, 0 * d_t, text, mask),
+        (1 + w1 + w2, d_t, text),
+        (-w1, d_t, nulls),
+        (-w2, 0 * d_t, text),
     ]
     answer = jax.jit(coarse)
     expected = sum(
-        weight * np.asarray(answer(x_t, motion, t, words, seen)[0], np.float64)
-        for weight, motion, words, seen in questions
+        weight * np.asarray(answer(x_t, motion, t, words)[0], np.float64)
+        for weight, motion, words in questions
     )
     np.testing.assert_allclose(u_x, expected, atol=1e-5)
 
@@ -306,7 +306,7 @@ def test_equal_questions_are_merged_and_those_without_weight_not_asked():
 @pytest.mark.parametrize("branches", [[Branch(2.0)], [Branch(1.0), Branch(-1e-3, True)], []])
 def test_weights_that_do_not_sum_to_one_are_refused(branches):
     with pytest.raises(UserError, match="must sum to 1"):
-        guided(model, branches, jnp.asarray(null_text), jnp.asarray(null_mask))
+        guided(model, branches, null)
 
 
 def test_nan_weights_are_refused():
@@ -320,11 +320,10 @@ def test_guidance_moves_nothing_between_devices_that_share_a_batch():
         pytest.skip("one device")
     mesh = jax.make_mesh((len(devices),), ("data",))
     rows = NamedSharding(mesh, PartitionSpec("data"))
-    many = [jnp.concatenate([array] * len(devices)) for array in map(jnp.asarray, inputs())]
-    null = jnp.asarray(null_text), jnp.asarray(null_mask)
-    velocity = guided(model, inner_guidance(w1, w2), *null)
+    many = jax.tree.map(lambda array: jnp.concatenate([array] * len(devices)), inputs())
+    velocity = guided(model, inner_guidance(w1, w2), jax.device_put(null))
 
-    split = jax.jit(velocity, in_shardings=(rows,) * 5, out_shardings=(rows, rows))
+    split = jax.jit(velocity, in_shardings=(rows,) * 4, out_shardings=(rows, rows))
     program = split.lower(*many).compile().as_text()
 
     moves = ("all-gather", "all-to-all", "all-reduce", "collective-permute", "reduce-scatter")

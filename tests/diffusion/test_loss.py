@@ -10,6 +10,7 @@ import pytest
 from videojam_jax.diffusion import loss as losses
 from videojam_jax.diffusion.loss import LossOptions, squared_error
 from videojam_jax.errors import UserError
+from videojam_jax.text import Text
 
 b, n = 6, 5
 shape = (b, 4, 3, 2, 2)
@@ -21,12 +22,10 @@ def batch(motion=True, embeddings=False):
     d1 = jax.random.normal(keys[1], shape) if motion else None
     mask = jnp.arange(n) < jnp.array([[2], [5], [1], [4], [3], [5]])
     if embeddings:
-        text, null_text = jax.random.normal(keys[2], (b, n, 3)), jnp.full((n, 3), 9.0)
+        tokens, null = jax.random.normal(keys[2], (b, n, 3)), jnp.full((n, 3), 9.0)
     else:
-        text, null_text = jax.random.randint(keys[2], (b, n), 1, 100), jnp.zeros(n, jnp.int32)
-    return dict(
-        x1=x1, d1=d1, text=text, text_mask=mask, null_text=null_text, null_mask=jnp.arange(n) < 1
-    )
+        tokens, null = jax.random.randint(keys[2], (b, n), 1, 100), jnp.zeros(n, jnp.int32)
+    return dict(x1=x1, d1=d1, text=Text(tokens, mask), null=Text(null, jnp.arange(n) < 1))
 
 
 def joint_loss(velocity, *, options=LossOptions(), **given):
@@ -40,8 +39,8 @@ class Recorder:
     def __init__(self, answer=lambda x: 0.5 * x + 1):
         self.answer = answer
 
-    def __call__(self, x_t, d_t, t, text, text_mask):
-        self.asked = dict(x_t=x_t, d_t=d_t, t=t, text=text, text_mask=text_mask)
+    def __call__(self, x_t, d_t, t, text):
+        self.asked = dict(x_t=x_t, d_t=d_t, t=t, tokens=text.tokens, mask=text.mask)
         return self.answer(x_t), None if d_t is None else self.answer(d_t)
 
 
@@ -69,10 +68,10 @@ def test_loss_is_the_mean_squared_error_of_both_halves():
 
 def test_noise_is_standard_normal_and_independent_between_video_and_motion():
     x1 = jnp.zeros((8, 8, 16, 16, 3))
-    text, mask = jnp.ones((8, 1), jnp.int32), jnp.ones((8, 1), bool)
+    text = Text(jnp.ones((8, 1), jnp.int32), jnp.ones((8, 1), bool))
     model = Recorder()
     joint_loss(
-        model, x1=x1, d1=x1, text=text, text_mask=mask, null_text=text[0], null_mask=mask[0],
+        model, x1=x1, d1=x1, text=text, null=text.row(0),
         key=jax.random.key(5), options=LossOptions(0.0, 0.0),
     )  # fmt: skip
     x0 = recover(model.asked["x_t"], x1, model.asked["t"]).ravel()
@@ -88,7 +87,7 @@ def test_noise_is_standard_normal_and_independent_between_video_and_motion():
 def test_a_perfect_velocity_has_loss_zero():
     given = batch()
 
-    def velocity(x_t, d_t, t, text, text_mask):
+    def velocity(x_t, d_t, t, text):
         rest = (1 - t)[:, None, None, None, None]
         return (given["x1"] - x_t) / rest, (given["d1"] - d_t) / rest
 
@@ -100,9 +99,9 @@ def test_a_perfect_velocity_has_loss_zero():
 def test_every_text_is_the_empty_caption_when_all_texts_are_dropped(embeddings):
     given, model = batch(embeddings=embeddings), Recorder()
     joint_loss(model, **given, key=jax.random.key(0), options=LossOptions(p_drop_text=1.0))
-    for text, mask in zip(model.asked["text"], model.asked["text_mask"]):
-        np.testing.assert_array_equal(text, given["null_text"])
-        np.testing.assert_array_equal(mask, given["null_mask"])
+    for tokens, mask in zip(model.asked["tokens"], model.asked["mask"]):
+        np.testing.assert_array_equal(tokens, given["null"].tokens)
+        np.testing.assert_array_equal(mask, given["null"].mask)
 
 
 def test_dropped_motion_is_zero_and_keeps_its_target():
@@ -138,7 +137,7 @@ def test_motion_loss_is_zero_and_its_gradient_finite_when_no_sample_kept_its_mot
 
     def loss(scale):
         return joint_loss(
-            lambda x, d, t, text, mask: (scale * x, scale * d + scale),
+            lambda x, d, t, text: (scale * x, scale * d + scale),
             **given, key=jax.random.key(2), options=options,
         )
 
@@ -151,7 +150,7 @@ def test_video_noise_times_and_dropped_texts_are_the_same_without_motion():
     joint, base = Recorder(), Recorder()
     _, with_motion = joint_loss(joint, **batch(), key=jax.random.key(4))
     loss, parts = joint_loss(base, **batch(motion=False), key=jax.random.key(4))
-    for name in ("x_t", "t", "text", "text_mask"):
+    for name in ("x_t", "t", "tokens", "mask"):
         np.testing.assert_array_equal(joint.asked[name], base.asked[name])
     assert base.asked["d_t"] is None
     assert set(parts) == {"appearance_loss"}
@@ -210,7 +209,7 @@ def test_loss_compiles_and_has_a_gradient_by_the_model():
 
     @functools.partial(jax.jit, static_argnames="options")
     def loss(scale, key, options):
-        velocity = lambda x, d, t, text, mask: (scale * x, scale * d)  # noqa: E731
+        velocity = lambda x, d, t, text: (scale * x, scale * d)  # noqa: E731
         return joint_loss(velocity, **given, key=key, options=options)[0]
 
     key, options, step = jax.random.key(0), LossOptions(), 1e-2

@@ -12,10 +12,11 @@ from videojam_jax.diffusion.path import interpolate
 from videojam_jax.diffusion.sampler import SOLVERS, initial_noise, sample, two_segments
 from videojam_jax.diffusion.schedule import linear, linear_quadratic, shifted
 from videojam_jax.errors import UserError
+from videojam_jax.text import Text
 
 b, n = 2, 3
-text, text_mask = jnp.full((b, n), 2, jnp.int32), jnp.ones((b, n), bool)
-null_text, null_mask = jnp.array([1, 0, 0]), jnp.array([True, False, False])
+text = Text(jnp.full((b, n), 2, jnp.int32), jnp.ones((b, n), bool))
+null = Text(jnp.array([1, 0, 0]), jnp.array([True, False, False]))
 
 
 def noise(seed=0, shape=(b, 2, 3, 3, 1)):
@@ -23,9 +24,9 @@ def noise(seed=0, shape=(b, 2, 3, 3, 1)):
 
 
 @functools.partial(jax.jit, static_argnames=("velocity", "solver", "times"))
-def follow(velocity, solver, times, x0, d0, text, text_mask):
+def follow(velocity, solver, times, x0, d0, text):
     segments = [(len(times) - 1, velocity)]
-    return sample(segments, x0, d0, text, text_mask, np.array(times), SOLVERS[solver])
+    return sample(segments, x0, d0, text, np.array(times), SOLVERS[solver])
 
 
 def at(t, x):
@@ -44,7 +45,7 @@ def test_solvers_converge_with_their_order(solver, order):
     expected = np.cos(2) * x0 + np.sin(2) * d0, np.cos(2) * d0 - np.sin(2) * x0
     errors = []
     for steps in (10, 20, 40):
-        found = follow(turning, solver, tuple(linear(steps)), x0, d0, text, text_mask)
+        found = follow(turning, solver, tuple(linear(steps)), x0, d0, text)
         errors.append(max(np.abs(f - e).max() for f, e in zip(found, expected)))
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     np.testing.assert_allclose(orders, order, atol=0.2, err_msg=f"errors {errors}")
@@ -56,7 +57,7 @@ def test_a_straight_path_is_followed_exactly_in_any_number_of_steps(solver, time
     (x0, d0), (x1, d1) = noise(0), noise(1)
     x, d = sample(
         [(len(times) - 1, lambda x, d, t, *_: (x1 - x0, d1 - d0))],
-        x0, d0, text, text_mask, times, SOLVERS[solver],
+        x0, d0, text, times, SOLVERS[solver],
     )
     np.testing.assert_allclose(x, x1, atol=2e-6)
     np.testing.assert_allclose(d, d1, atol=2e-6)
@@ -94,7 +95,7 @@ def gaussian_pair(x, d, t, *_):
 )
 def test_gaussian_data_is_reached_by_its_affine_map(solver, times, tolerance):
     x0, d0 = noise(2)
-    x, d = follow(gaussian_pair, solver, tuple(times), x0, d0, text, text_mask)
+    x, d = follow(gaussian_pair, solver, tuple(times), x0, d0, text)
     np.testing.assert_allclose(x, 2.0 + 0.5 * x0, atol=tolerance)
     np.testing.assert_allclose(d, -1.0 + 1.5 * d0, atol=tolerance)
 
@@ -102,7 +103,7 @@ def test_gaussian_data_is_reached_by_its_affine_map(solver, times, tolerance):
 def test_samples_have_the_mean_and_the_variance_of_gaussian_data():
     count = 20_000
     x0, d0 = noise(9, (b, count // b))
-    x, d = follow(gaussian_pair, "heun", tuple(linear(40)), x0, d0, text, text_mask)
+    x, d = follow(gaussian_pair, "heun", tuple(linear(40)), x0, d0, text)
     for found, mean, deviation in [(x, 2.0, 0.5), (d, -1.0, 1.5)]:
         bound = 4 * deviation / np.sqrt(count) + 5e-3
         assert abs(found.mean() - mean) < bound, float(found.mean())
@@ -114,12 +115,12 @@ def test_euler_lands_on_data_of_one_point_from_anywhere_by_any_schedule():
     point = 7 * noise(4)[0]
     velocity = lambda x, d, t, *_: ((point - x) / at(1 - t, x), None)  # noqa: E731
     for times in (linear(3), linear_quadratic(9, 100), shifted(4, 5.0)):
-        x, _ = sample([(len(times) - 1, velocity)], x0, None, text, text_mask, times)
+        x, _ = sample([(len(times) - 1, velocity)], x0, None, text, times)
         np.testing.assert_allclose(x, point, atol=1e-5)
 
 
-def nonlinear(x, d, t, words, mask, xp=jnp):
-    words = at((words * mask).sum(1) / 5.0, x)
+def nonlinear(x, d, t, text, xp=jnp):
+    words = at((text.tokens * text.mask).sum(1) / 5.0, x)
     return xp.sin(x + d + words) - at(t, x), xp.cos(d - words * x)
 
 
@@ -128,19 +129,17 @@ def test_full_videojam_sampling_equals_a_loop_in_numpy():
     times = linear_quadratic(steps, 50)
     x0, d0 = noise(5)
     segments = two_segments(
-        nonlinear, RULES["videojam"](w1, w2), steps, early, null_text, null_mask
+        nonlinear, RULES["videojam"](w1, w2), steps, early, null
     )
-    found = jax.jit(functools.partial(sample, segments, times=times))(x0, d0, text, text_mask)
+    found = jax.jit(functools.partial(sample, segments, times=times))(x0, d0, text)
 
     x, d = np.asarray(x0, np.float64), np.asarray(d0, np.float64)
-    y, seen, none, only = (
-        np.asarray(a) for a in (text, text_mask, np.tile(null_text, (b, 1)), null_mask)
-    )
+    y, none = jax.tree.map(np.asarray, (text, Text(np.tile(null.tokens, (b, 1)), null.mask)))
     for i in range(steps):
         t = np.full(b, times[i])
-        full = nonlinear(x, d, t, y, seen, np)
-        no_text = nonlinear(x, d, t, none, only, np)
-        still = nonlinear(x, 0 * d, t, y, seen, np)
+        full = nonlinear(x, d, t, y, np)
+        no_text = nonlinear(x, d, t, none, np)
+        still = nonlinear(x, 0 * d, t, y, np)
         w = w2 if i < early else 0.0
         u = [
             (1 + w1 + w) * a - w1 * p - w * q for a, p, q in zip(full, no_text, still)
@@ -158,10 +157,10 @@ def test_early_steps_ask_three_branches_and_late_steps_two_in_one_scan_each(solv
         batches.append(len(x))
         return nonlinear(x, *rest)
 
-    segments = two_segments(counting, RULES["videojam"](5.0, 3.0), 100, 50, null_text, null_mask)
+    segments = two_segments(counting, RULES["videojam"](5.0, 3.0), 100, 50, null)
     program = jax.make_jaxpr(
         lambda x0, d0: sample(
-            segments, x0, d0, text, text_mask, linear_quadratic(100), SOLVERS[solver]
+            segments, x0, d0, text, linear_quadratic(100), SOLVERS[solver]
         )
     )(*noise())
 
@@ -177,16 +176,16 @@ def test_a_base_model_asks_two_branches_everywhere_in_one_scan():
         batches.append((len(x), d))
         return jnp.sin(x), None
 
-    segments = two_segments(base, RULES["dit"](5.0, 3.0), 10, 5, null_text, null_mask)
-    x, d = sample(segments, noise()[0], None, text, text_mask, linear(10))
+    segments = two_segments(base, RULES["dit"](5.0, 3.0), 10, 5, null)
+    x, d = sample(segments, noise()[0], None, text, linear(10))
     assert [count for count, _ in segments] == [10]
     assert batches == [(2 * b, None)] and d is None and x.shape == noise()[0].shape
 
 
 def test_joining_segments_does_not_change_the_path():
     x0, d0 = noise(6)
-    whole = sample([(6, nonlinear)], x0, d0, text, text_mask, linear(6))
-    parts = sample([(1, nonlinear), (5, nonlinear)], x0, d0, text, text_mask, linear(6))
+    whole = sample([(6, nonlinear)], x0, d0, text, linear(6))
+    parts = sample([(1, nonlinear), (5, nonlinear)], x0, d0, text, linear(6))
     for one, other in zip(whole, parts):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
@@ -198,7 +197,7 @@ def test_sampling_goes_on_from_a_noised_clip_at_a_middle_time():
     straight = lambda x, d, t, *_: (x1 - x0, d1 - d0)  # noqa: E731
     x, d = sample(
         [(6, straight)], interpolate(x1, x0, start), interpolate(d1, d0, start),
-        text, text_mask, times,
+        text, times,
     )
     np.testing.assert_allclose(x, x1, atol=2e-6)
     np.testing.assert_allclose(d, d1, atol=2e-6)
@@ -207,28 +206,28 @@ def test_sampling_goes_on_from_a_noised_clip_at_a_middle_time():
 def test_state_stays_float32_for_a_half_precision_model():
     x0, d0 = noise()
     half = lambda x, d, t, *_: (x.astype(jnp.bfloat16), d.astype(jnp.bfloat16))  # noqa: E731
-    x, d = sample([(2, half)], x0.astype(jnp.bfloat16), d0, text, text_mask, linear(2))
+    x, d = sample([(2, half)], x0.astype(jnp.bfloat16), d0, text, linear(2))
     assert x.dtype == d.dtype == jnp.float32
 
 
 def test_sampling_makes_no_hidden_transfer():
-    segments = two_segments(nonlinear, RULES["videojam"](5.0, 3.0), 4, 2, null_text, null_mask)
+    segments = two_segments(nonlinear, RULES["videojam"](5.0, 3.0), 4, 2, null)
     run = jax.jit(functools.partial(sample, segments, times=linear(4)))
-    given = jax.device_put((*noise(), text, text_mask))
+    given = jax.device_put((*noise(), text))
     with jax.transfer_guard("disallow"):
         jax.block_until_ready(run(*given))
 
 
 def test_segments_that_do_not_fill_the_schedule_are_refused():
     with pytest.raises(UserError, match="5 sampling steps.*8"):
-        sample([(5, nonlinear)], *noise(), text, text_mask, linear(8))
+        sample([(5, nonlinear)], *noise(), text, linear(8))
 
 
 @pytest.mark.parametrize("early", [-1, 11])
 def test_early_steps_outside_the_schedule_are_refused(early):
     rule = text_guidance(5.0), text_guidance(5.0)
     with pytest.raises(UserError, match=f"{early} early steps of 10"):
-        two_segments(nonlinear, rule, 10, early, null_text, null_mask)
+        two_segments(nonlinear, rule, 10, early, null)
 
 
 def test_noise_of_a_clip_depends_on_its_number_alone():

@@ -12,6 +12,7 @@ from videojam_jax.errors import UserError
 from videojam_jax.models.joint import VideoModel, patchify, token_positions, unpatchify, widen
 from videojam_jax.models.text.bytes import ByteEncoder
 from videojam_jax.models.trunks.movie_gen import MovieGenTrunk
+from videojam_jax.text import Text
 
 SHAPE = (2, 2, 4, 4, 5)  # b t h w c
 PATCH = (1, 2, 2)
@@ -27,15 +28,14 @@ def inputs(seed: int):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=SHAPE).astype(np.float32)
     t = rng.uniform(size=SHAPE[0]).astype(np.float32)
-    text = rng.integers(1, 200, size=(SHAPE[0], 6)).astype(np.int32)
-    mask = np.arange(6) < np.array([[6], [3]])
-    return x, t, text, mask
+    tokens = rng.integers(1, 200, size=(SHAPE[0], 6)).astype(np.int32)
+    return x, t, Text(tokens, np.arange(6) < np.array([[6], [3]]))
 
 
 @functools.cache
 def abstract(motion: bool):
-    x, t, text, mask = inputs(0)
-    given = x, x if motion else None, t, text, mask
+    x, t, text = inputs(0)
+    given = x, x if motion else None, t, text
     return nn.unbox(jax.eval_shape(small(motion).init, jax.random.key(0), *given))["params"]
 
 
@@ -55,8 +55,8 @@ def pair(request):
     """A base, its widened model, and both as compiled functions."""
     dtype = jnp.dtype(request.param)
     base, joint, params = small(False, dtype), small(True, dtype), random_params(False)
-    run_base = jax.jit(lambda p, x, t, y, m: base.apply({"params": p}, x, None, t, y, m)[0])
-    run_joint = jax.jit(lambda p, x, d, t, y, m: joint.apply({"params": p}, x, d, t, y, m))
+    run_base = jax.jit(lambda p, x, t, y: base.apply({"params": p}, x, None, t, y)[0])
+    run_joint = jax.jit(lambda p, x, d, t, y: joint.apply({"params": p}, x, d, t, y))
     return params, jax.jit(widen)(params), run_base, run_joint
 
 
@@ -64,10 +64,10 @@ def pair(request):
 @given(seed=st.integers(0, 2**31), scale=st.sampled_from([0.0, 1e-6, 1.0, 1e4]))
 def test_widened_model_equals_base_to_the_bit_for_any_motion(pair, seed, scale):
     params, wide, run_base, run_joint = pair
-    x, t, text, mask = inputs(seed)
+    x, t, text = inputs(seed)
     d = (np.random.default_rng(seed + 1).normal(size=SHAPE) * scale).astype(np.float32)
-    u_x, u_d = run_joint(wide, x, d, t, text, mask)
-    base = run_base(params, x, t, text, mask)
+    u_x, u_d = run_joint(wide, x, d, t, text)
+    base = run_base(params, x, t, text)
     assert np.abs(base).max() > 0.1
     np.testing.assert_array_equal(u_x, base)
     np.testing.assert_array_equal(u_d, np.zeros(SHAPE, np.float32))
@@ -87,13 +87,13 @@ def test_widening_adds_two_halves_and_a_bias():
 def test_motion_rows_learn_from_the_first_step():
     wide = jax.jit(widen)(random_params(False))
     joint = small(True)
-    x, t, text, mask = inputs(3)
+    x, t, text = inputs(3)
 
     def loss(params, *inputs):
         u_x, u_d = joint.apply({"params": params}, *inputs)
         return (u_x**2).mean() + ((u_d - 1) ** 2).mean()
 
-    gradient = jax.jit(jax.grad(loss))(wide, x, x[::-1], t, text, mask)
+    gradient = jax.jit(jax.grad(loss))(wide, x, x[::-1], t, text)
     features = SHAPE[-1] * 4
     assert np.abs(gradient["w_in"][features:]).max() > 1e-4
     assert np.abs(gradient["w_out"][:, features:]).max() > 1e-4
@@ -113,7 +113,7 @@ def test_the_last_product_of_a_bfloat16_model_is_not_rounded_to_bfloat16():
     rng = np.random.default_rng(0)
     features = SHAPE[-1] * 4
     tokens = rng.normal(size=(SHAPE[0], 8, WIDTH)).astype(jnp.bfloat16)
-    x, t, _, mask = inputs(0)
+    x, t, text = inputs(0)
     model = VideoModel(Given(tokens), SHAPE[-1], True, PATCH, None, jnp.bfloat16)
     params = {
         "w_in": jnp.zeros((2 * features, WIDTH)),
@@ -121,7 +121,7 @@ def test_the_last_product_of_a_bfloat16_model_is_not_rounded_to_bfloat16():
         "w_out": jnp.asarray(rng.normal(size=(WIDTH, 2 * features)), jnp.float32),
         "b_out": jnp.asarray(rng.normal(size=2 * features), jnp.float32),
     }
-    given = (x, x, t, np.zeros((SHAPE[0], 6, 3), np.float32), mask)
+    given = (x, x, t, Text(np.zeros((SHAPE[0], 6, 3), np.float32), text.mask))
     layers = jax.jit(model.init)(jax.random.key(0), *given)["params"]
     found = jax.jit(model.apply)({"params": {**layers, **params}}, *given)
     w_out = np.asarray(params["w_out"].astype(jnp.bfloat16), np.float64)
@@ -133,11 +133,11 @@ def test_the_last_product_of_a_bfloat16_model_is_not_rounded_to_bfloat16():
 
 
 def test_motion_without_a_place_for_it_is_an_error():
-    x, t, text, mask = inputs(0)
+    x, t, text = inputs(0)
     with pytest.raises(ValueError, match="joint model"):
-        jax.eval_shape(small(False).init, jax.random.key(0), x, x, t, text, mask)
+        jax.eval_shape(small(False).init, jax.random.key(0), x, x, t, text)
     with pytest.raises(ValueError, match="joint model"):
-        jax.eval_shape(small(True).init, jax.random.key(0), x, None, t, text, mask)
+        jax.eval_shape(small(True).init, jax.random.key(0), x, None, t, text)
 
 
 @settings(max_examples=8)  # every shape is compiled anew

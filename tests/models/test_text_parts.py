@@ -9,6 +9,7 @@ import pytest
 from videojam_jax.data.records import pad_text
 from videojam_jax.models.joint import VideoModel
 from videojam_jax.models.trunks.movie_gen import MovieGenTrunk
+from videojam_jax.text import Text
 
 PARTS = ((6, 12), (3, 8))  # (tokens, width) of each encoder
 LENGTHS = tuple(tokens for tokens, _ in PARTS)
@@ -24,14 +25,14 @@ def model():
     """Parameters none of which is zero (as `W_out` is at first), and the program."""
     trunk = MovieGenTrunk(blocks=1, width=16, ffn=32, heads=2, positions=(2, 2, 2))
     module = VideoModel(trunk, 3, motion=False, text_parts=PARTS)
-    text, mask = pad_text([texts(0), texts(1)], LENGTHS)
-    shapes = nn.unbox(jax.eval_shape(module.init, jax.random.key(0), X, None, TIME, text, mask))
+    text = pad_text([texts(0), texts(1)], LENGTHS)
+    shapes = nn.unbox(jax.eval_shape(module.init, jax.random.key(0), X, None, TIME, text))
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda x: np.asarray((x.ndim < 2) + 0.3 * rng.normal(size=x.shape), x.dtype), shapes
     )
     apply = jax.jit(lambda *given: module.apply(*given)[0])
-    return params, lambda text, mask: np.asarray(apply(params, X, None, TIME, text, mask))
+    return params, lambda text: np.asarray(apply(params, X, None, TIME, text))
 
 
 def texts(seed, lengths=(4, 2)):
@@ -45,7 +46,7 @@ def texts(seed, lengths=(4, 2)):
 
 def velocity(model, *rows):
     _, apply = model
-    return apply(*pad_text(rows, LENGTHS))
+    return apply(pad_text(rows, LENGTHS))
 
 
 def test_every_encoder_has_a_linear_and_a_norm_of_its_own(model):
@@ -66,13 +67,13 @@ def test_the_velocity_depends_on_the_text_of_each_encoder(model, part):
 
 def test_what_pads_a_part_is_not_seen(model):
     _, apply = model
-    text, mask = pad_text([texts(0), texts(1)], LENGTHS)
-    clean = apply(text, mask)
-    noise = np.random.default_rng(0).normal(size=text.shape).astype(np.float32)
+    text = pad_text([texts(0), texts(1)], LENGTHS)
+    clean = apply(text)
+    noise = np.random.default_rng(0).normal(size=text.tokens.shape).astype(np.float32)
     # Beside the narrower encoder's features, and where no token is.
-    text = np.where(mask[..., None], text, noise)
-    text[:, LENGTHS[0] :, PARTS[1][1] :] = noise[:, LENGTHS[0] :, PARTS[1][1] :]
-    np.testing.assert_allclose(apply(text, mask), clean, atol=1e-5)
+    tokens = np.where(text.mask[..., None], text.tokens, noise)
+    tokens[:, LENGTHS[0] :, PARTS[1][1] :] = noise[:, LENGTHS[0] :, PARTS[1][1] :]
+    np.testing.assert_allclose(apply(Text(tokens, text.mask)), clean, atol=1e-5)
 
 
 def test_texts_of_all_lengths_end_with_their_padding(model):
@@ -95,16 +96,16 @@ def test_the_padding_stands_at_the_end_of_what_the_trunk_gets():
             return tokens
 
     module = VideoModel(Noted(), 3, motion=False, text_parts=PARTS)
-    text, mask = pad_text([texts(0, (2, 1)), texts(1, (6, 2))], LENGTHS)
+    text = pad_text([texts(0, (2, 1)), texts(1, (6, 2))], LENGTHS)
 
     @jax.jit
-    def noted(text, mask):
+    def noted(text):
         _, state = module.init_with_output(
-            jax.random.key(0), jnp.zeros(LATENT), None, jnp.zeros(2), text, mask, mutable=True
+            jax.random.key(0), jnp.zeros(LATENT), None, jnp.zeros(2), text, mutable=True
         )
         return state["intermediates"]["trunk"]["mask"][0]
 
-    seen = np.asarray(noted(text, mask))
+    seen = np.asarray(noted(text))
     lengths = seen.sum(1)
     np.testing.assert_array_equal(lengths, [3, 8])
     np.testing.assert_array_equal(seen, np.arange(9) < lengths[:, None])

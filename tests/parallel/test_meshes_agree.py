@@ -10,6 +10,7 @@ import tiny_run
 from videojam_jax import build, configuration
 from videojam_jax.parallel.batch import to_global
 from videojam_jax.parallel.rules import replicated
+from videojam_jax.text import Text
 from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.state import abstract_state, create_state
 
@@ -65,14 +66,17 @@ def two_steps(config):
     rng = np.random.default_rng(0)
     size = config.train.batch_size
     latent = (size, *build.latent_shape(config))
+    length = config.text.max_length
     batch = {
         "video": rng.normal(size=latent).astype(np.float32),
         "motion": rng.normal(size=latent).astype(np.float32),
-        "text": rng.integers(1, 200, (size, config.text.max_length)).astype(np.int32),
-        "text_mask": np.arange(config.text.max_length) < rng.integers(1, 30, (size, 1)),
+        "text": Text(
+            rng.integers(1, 200, (size, length)).astype(np.int32),
+            np.arange(length) < rng.integers(1, 30, (size, 1)),
+        ),
     }
-    null = np.zeros(config.text.max_length, np.int32)
-    null = jax.device_put((null, np.arange(null.size) < 1), replicated(mesh))
+    null = Text(np.zeros(length, np.int32), np.arange(length) < 1)
+    null = jax.device_put(null, replicated(mesh))
     step = jitted_step(config, mesh)
     batch = to_global(mesh, batch, size)
     told = []

@@ -104,10 +104,9 @@ def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
     times = build.times(config)
     t = times[start]
     model, encoder = build.model(config), frozen.text(config)
-    text, mask, null, null_mask = (
-        array
+    text, null = (
+        jax.tree.map(jnp.asarray, pad_text(encoder.encode(captions), build.text_lengths(config)))
         for captions in (CAPTIONS, [""])
-        for array in pad_text(encoder.encode(captions), build.text_lengths(config))
     )
     section = config.sample
 
@@ -120,10 +119,9 @@ def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
             RULES[section.guidance](section.w_text, section.w_motion),
             section.steps - start,
             max(build.inner_steps(config) - start, 0),
-            jnp.asarray(null[0]),
-            jnp.asarray(null_mask[0]),
+            null.row(0),
         )
-        return sampler.sample(segments, *begun, jnp.asarray(text), jnp.asarray(mask), times[start:])
+        return sampler.sample(segments, *begun, text, times[start:])
 
     for one, other in zip(found, reference(params, clean), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)

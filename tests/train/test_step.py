@@ -13,6 +13,7 @@ from videojam_jax.diffusion.loss import LossOptions, noised_batch
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.parameters import abstract_params, create_params
 from videojam_jax.randomness import key_for
+from videojam_jax.text import Text
 from videojam_jax.train.program import jitted_step, optimizer_of, parameter_count
 from videojam_jax.train.state import (
     TrainState,
@@ -31,11 +32,16 @@ def config():
     return configuration.load(f"{tiny_run.CONFIG}:base", tiny | fast | {"model.motion": "True"})
 
 
+def empty_caption(config):
+    null = jnp.zeros(config.text.max_length, jnp.int32)
+    return Text(null, null == 0)
+
+
 @pytest.fixture(scope="module")
 def step(config):
-    null = jnp.zeros(config.text.max_length, jnp.int32)
+    null = empty_caption(config)
     compiled = jitted_step(config, make_mesh({"data": 1}, jax.devices()[:1]))
-    return lambda state, data: compiled(state, data, (null, null == 0))
+    return lambda state, data: compiled(state, data, null)
 
 
 def born(config, mesh):
@@ -58,8 +64,7 @@ def batch(config, seed=0):
     return {
         "video": jnp.asarray(rng.normal(size=shape), jnp.bfloat16),
         "motion": jnp.asarray(rng.normal(size=shape), jnp.bfloat16),
-        "text": jnp.asarray(text, jnp.int32),
-        "text_mask": jnp.ones(text.shape, bool),
+        "text": Text(jnp.asarray(text, jnp.int32), jnp.ones(text.shape, bool)),
     }
 
 
@@ -81,11 +86,11 @@ def test_a_step_moves_everything_that_can_move_and_counts(config, step, fresh):
 def test_the_first_loss_of_a_model_that_answers_zero_is_the_mean_square_of_its_target(
     config, step, fresh
 ):
-    data, null = batch(config), jnp.zeros(config.text.max_length, jnp.int32)
+    data = batch(config)
     _, metrics = step(fresh(), data)
     noised = noised_batch(
         *(data[name].astype(jnp.float32) for name in ("video", "motion")),
-        data["text"], data["text_mask"], null, null == 0,
+        data["text"], empty_caption(config),
         jax.random.fold_in(key_for("training", config.seed), 0), build.loss_options(config),
     )  # fmt: skip
     for name, target in (("appearance", noised.v_x), ("motion", noised.v_d)):
@@ -95,15 +100,15 @@ def test_the_first_loss_of_a_model_that_answers_zero_is_the_mean_square_of_its_t
 def test_a_step_of_gradient_descent_by_hand():
     """The model answers with its parameters, w: the gradient is 2 (w - v) / n for the target v."""
     w, size = jnp.full((2, 2, 2, 2, 3), 0.5), 48
-    video, text, mask = jnp.ones(w.shape), jnp.zeros((2, 1), jnp.int32), jnp.ones((2, 1), bool)
+    video, text = jnp.ones(w.shape), Text(jnp.zeros((2, 1), jnp.int32), jnp.ones((2, 1), bool))
     by_hand = make_step(
         lambda params, *_: (params, None), optax.sgd(0.1), LossOptions(), seed=4, ema_decay=0.75
     )
     state = TrainState(jnp.int32(30), w, jnp.zeros_like(w), optax.sgd(0.1).init(w))
-    given = {"video": video, "text": text, "text_mask": mask}
-    after, metrics = jax.jit(by_hand)(state, given, (text[0], mask[0]))
+    given = {"video": video, "text": text}
+    after, metrics = jax.jit(by_hand)(state, given, text.row(0))
     key = jax.random.fold_in(key_for("training", 4), 30)
-    v = noised_batch(video, None, text, mask, text[0], mask[0], key, LossOptions()).v_x
+    v = noised_batch(video, None, text, text.row(0), key, LossOptions()).v_x
     gradient = 2 * (w - v) / size
     np.testing.assert_allclose(metrics["loss"], jnp.square(w - v).mean(), rtol=1e-6)
     np.testing.assert_allclose(metrics["grad_norm"], jnp.sqrt(jnp.sum(gradient**2)), rtol=1e-6)

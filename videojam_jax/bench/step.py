@@ -9,6 +9,7 @@ from ml_collections import FrozenConfigDict
 from videojam_jax import build
 from videojam_jax.parallel.batch import to_global
 from videojam_jax.parallel.rules import replicated
+from videojam_jax.text import Text
 from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.state import abstract_state, create_state
 
@@ -23,15 +24,15 @@ def step_rate(config: FrozenConfigDict, seconds: float) -> float:
     rng = np.random.default_rng(0)
     latents = rng.normal(size=(size, *build.latent_shape(config))).astype(np.float32)
     if config.text.name == "bytes":
-        text = rng.integers(1, 200, (size, length)).astype(np.int32)
+        tokens = rng.integers(1, 200, (size, length)).astype(np.int32)
     else:
-        text = rng.normal(size=(size, length, max(build.text_widths(config)))).astype(np.float32)
-    mask = np.ones((size, length), bool)
-    batch = {"video": latents, "text": text, "text_mask": mask}
+        tokens = rng.normal(size=(size, length, max(build.text_widths(config)))).astype(np.float32)
+    text = Text(tokens, np.ones((size, length), bool))
+    batch = {"video": latents, "text": text}
     if config.model.motion:
         batch["motion"] = latents
     batch = to_global(mesh, batch, size)
-    null = jax.device_put((text[0], mask[0]), replicated(mesh))
+    null = jax.device_put(text.row(0), replicated(mesh))
     step = jitted_step(config, mesh)
     state, metrics = step(state, batch, null)
     jax.block_until_ready(metrics)

@@ -35,7 +35,7 @@ class Dataset:
 
     folder: Path
     manifest: dict[str, Any]
-    null_text: records.Text
+    null_text: records.StoredText
     data: grain.sources.ArrayRecordDataSource
 
     @property
@@ -117,7 +117,7 @@ def batches(
     threads: int = 2,
     prefetch: int = 4,
     motion: bool = True,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[dict[str, Any]]:
     """An endless iterator over batches, beginning with that of `start_step`.
 
     Args:
@@ -132,8 +132,8 @@ def batches(
       motion: whether to give the motion latents.
 
     Yields:
-      `video` and `motion` bfloat16 `[rows, t, h, w, c]`, `text` int32 `[rows, n]` or
-      bfloat16 `[rows, n, e]`, `text_mask` bool `[rows, n]`.
+      `video` and `motion` bfloat16 `[rows, t, h, w, c]`, `text` a `Text` with tokens int32
+      `[rows, n]` or bfloat16 `[rows, n, e]`.
 
     Raises:
       UserError: a text in the data set is longer than `text_length`.
@@ -144,7 +144,7 @@ def batches(
         raise ValueError(f"rows {rows} are not rows of a batch of {batch_size}")
     order = grain.MapDataset.range(len(dataset)).seed(seed).shuffle().repeat()
 
-    def batch(step: int) -> dict[str, np.ndarray]:
+    def batch(step: int) -> dict[str, Any]:
         first = step * batch_size
         return collate([dataset[order[first + row]] for row in rows], text_length, motion)
 
@@ -172,12 +172,12 @@ def _check_lengths(dataset: Dataset, text_length: int | Sequence[int]) -> None:
 
 def collate(
     chosen: Sequence[records.Record], text_length: int | Sequence[int], motion: bool = True
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """Stacks records to one batch; captions and names stay behind."""
-    text, text_mask = records.pad_text([record["text"] for record in chosen], text_length)
     latents = ("video", "motion") if motion else ("video",)
     stacked = {name: _stack([record[name] for record in chosen]) for name in latents}
-    return stacked | {"text": text, "text_mask": text_mask}
+    texts = [record["text"] for record in chosen]
+    return stacked | {"text": records.pad_text(texts, text_length)}
 
 
 def _stack(latents: Sequence[np.ndarray]) -> np.ndarray:

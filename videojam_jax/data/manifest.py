@@ -44,7 +44,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return _read(folder / MANIFEST, _is_manifest)
 
 
-def read_null_text(folder: Path) -> records.Text:
+def read_null_text(folder: Path) -> records.StoredText:
     """The encoding of the empty caption; UserError where it was damaged."""
     path = folder / NULL_TEXT
     data = path.read_bytes()

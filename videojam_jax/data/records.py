@@ -21,14 +21,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from flax import serialization
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+
+from videojam_jax.text import Text
 
 KEYS = ("video", "motion", "text", "caption", "source_id", "fps")
 
 Record = dict[str, Any]
 # Each of its own length, so the axis has no name.
 Encoding = Int[np.ndarray, "_"] | Float[np.ndarray, "_ _"]
-Text = Encoding | list[Encoding] | tuple[Encoding, ...]
+StoredText = Encoding | list[Encoding] | tuple[Encoding, ...]
 
 
 def to_bytes(record: Mapping[str, Any]) -> bytes:
@@ -41,7 +43,7 @@ def from_bytes(data: bytes) -> Record:
     return serialization.msgpack_restore(data)
 
 
-def stored_text(text: np.ndarray | Sequence[np.ndarray]) -> Text:
+def stored_text(text: np.ndarray | Sequence[np.ndarray]) -> StoredText:
     """A text as it is stored: tokens as int32, embeddings as bfloat16."""
     if not isinstance(text, np.ndarray):
         return [stored_text(part) for part in text]
@@ -49,14 +51,14 @@ def stored_text(text: np.ndarray | Sequence[np.ndarray]) -> Text:
     return text.astype(np.int32 if is_tokens else jnp.bfloat16)
 
 
-def text_to_bytes(text: Text) -> bytes:
+def text_to_bytes(text: StoredText) -> bytes:
     """One text alone, as the encoding of the empty caption is stored: with a checksum."""
     alone = {"text": stored_text(text)}
     checksum = zlib.crc32(serialization.msgpack_serialize(alone))
     return serialization.msgpack_serialize({"crc32": checksum, **alone})
 
 
-def text_from_bytes(data: bytes) -> Text:
+def text_from_bytes(data: bytes) -> StoredText:
     """The text again.
 
     Raises:
@@ -82,12 +84,12 @@ def _is_text(found: Any) -> bool:
     return found.ndim in kinds and found.dtype == kinds[found.ndim]
 
 
-def is_tokens(text: Text) -> bool:
+def is_tokens(text: StoredText) -> bool:
     """Whether a text is tokens, whose embeddings are still to be trained."""
     return isinstance(text, np.ndarray) and np.issubdtype(text.dtype, np.integer)
 
 
-def longer(longest: int | list[int], text: Text) -> int | list[int]:
+def longer(longest: int | list[int], text: StoredText) -> int | list[int]:
     """The longest length so far, of each encoder's part where there are several.
 
     >>> longer(0, np.zeros(3)), longer([4, 1], [np.zeros((2, 8)), np.zeros((5, 6))])
@@ -99,9 +101,7 @@ def longer(longest: int | list[int], text: Text) -> int | list[int]:
     return [max(pair) for pair in zip(longest, map(len, text), strict=True)]
 
 
-def pad_text(
-    texts: Sequence[Text], max_length: int | Sequence[int]
-) -> tuple[Int[np.ndarray, "b m"] | Float[np.ndarray, "b m e"], Bool[np.ndarray, "b m"]]:
+def pad_text(texts: Sequence[StoredText], max_length: int | Sequence[int]) -> Text:
     """Stacks texts of different lengths, zeros after each one's end.
 
     Args:
@@ -110,12 +110,9 @@ def pad_text(
         come one after the other, and those of smaller width get zeros beside them.
       max_length: the length of every row, or of each encoder's part of it.
 
-    Returns:
-      The texts, and a mask that is true where a text is.
-
     >>> pad_text([np.array([1, 7], np.int32), np.array([1], np.int32)], 3)
-    (array([[1, 7, 0],
-           [1, 0, 0]], dtype=int32), array([[ True,  True, False],
+    Text(tokens=array([[1, 7, 0],
+           [1, 0, 0]], dtype=int32), mask=array([[ True,  True, False],
            [ True, False, False]]))
     """
     if not isinstance(texts[0], np.ndarray):
@@ -123,10 +120,10 @@ def pad_text(
             pad_text(part, length)
             for part, length in zip(zip(*texts, strict=True), max_length, strict=True)
         ]
-        width = max(padded.shape[-1] for padded, _ in parts)
-        beside = [((0, 0), (0, 0), (0, width - padded.shape[-1])) for padded, _ in parts]
-        padded = [np.pad(p, by) for (p, _), by in zip(parts, beside, strict=True)]
-        return np.concatenate(padded, 1), np.concatenate([mask for _, mask in parts], 1)
+        width = max(part.tokens.shape[-1] for part in parts)
+        beside = [((0, 0), (0, 0), (0, width - part.tokens.shape[-1])) for part in parts]
+        padded = [np.pad(part.tokens, by) for part, by in zip(parts, beside, strict=True)]
+        return Text(np.concatenate(padded, 1), np.concatenate([part.mask for part in parts], 1))
     if not isinstance(max_length, int):
         (max_length,) = max_length
     lengths = np.array([len(text) for text in texts])
@@ -135,4 +132,4 @@ def pad_text(
     padded = np.zeros((len(texts), max_length, *texts[0].shape[1:]), texts[0].dtype)
     for row, text in zip(padded, texts, strict=True):
         row[: len(text)] = text
-    return padded, np.arange(max_length) < lengths[:, None]
+    return Text(padded, np.arange(max_length) < lengths[:, None])

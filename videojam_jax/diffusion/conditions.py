@@ -7,7 +7,9 @@ sampling time exactly what it was taught.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from videojam_jax.text import Text
 
 
 def draw_drops(
@@ -31,38 +33,32 @@ def draw_drops(
     )
 
 
-def replace_text(
-    drop: Bool[Array, " b"],
-    text: Shaped[Array, "b n *e"],
-    text_mask: Bool[Array, "b n"],
-    null_text: Shaped[Array, "n *e"],
-    null_mask: Bool[Array, " n"],
-) -> tuple[Shaped[Array, "b n *e"], Bool[Array, "b n"]]:
+def replace_text(drop: Bool[Array, " b"], text: Text, null: Text) -> Text:
     """The text with the empty caption in place of every dropped one.
 
     Args:
       drop: the samples that lose their text.
-      text: token ids `[b, n]` or embeddings `[b, n, e]`.
-      text_mask: True where a token is, False where there is padding.
-      null_text, null_mask: the encoding of the empty caption, padded to `n`.
+      text: the encoded captions of `b` samples.
+      null: the encoding of the empty caption, padded as they are.
 
     Raises:
       ValueError: when the empty caption is not padded to the length of the text.
 
-    >>> text, mask = jnp.array([[5, 6], [7, 0]]), jnp.array([[True, True], [True, False]])
-    >>> null_text, null_mask = jnp.array([1, 0]), jnp.array([True, False])
-    >>> text, mask = replace_text(jnp.array([True, False]), text, mask, null_text, null_mask)
-    >>> print(text.tolist(), mask.tolist())
+    >>> text = Text(jnp.array([[5, 6], [7, 0]]), jnp.array([[True, True], [True, False]]))
+    >>> null = Text(jnp.array([1, 0]), jnp.array([True, False]))
+    >>> text = replace_text(jnp.array([True, False]), text, null)
+    >>> print(text.tokens.tolist(), text.mask.tolist())
     [[1, 0], [7, 0]] [[True, False], [True, False]]
     """
-    if null_text.shape != text.shape[1:] or null_mask.shape != text_mask.shape[1:]:
+    (tokens, mask), (null_tokens, null_mask) = text, null
+    if null_tokens.shape != tokens.shape[1:] or null_mask.shape != mask.shape[1:]:
         raise ValueError(
-            f"the empty caption has shape {null_text.shape} and mask {null_mask.shape}, but one "
-            f"text has shape {text.shape[1:]} and mask {text_mask.shape[1:]}; pad both alike"
+            f"the empty caption has shape {null_tokens.shape} and mask {null_mask.shape}, but one "
+            f"text has shape {tokens.shape[1:]} and mask {mask.shape[1:]}; pad both alike"
         )
-    rows = drop.reshape(drop.shape + (1,) * (text.ndim - 1))
-    null_text = null_text.astype(text.dtype)
-    return jnp.where(rows, null_text, text), jnp.where(drop[:, None], null_mask, text_mask)
+    rows = drop.reshape(drop.shape + (1,) * (tokens.ndim - 1))
+    null_tokens = null_tokens.astype(tokens.dtype)
+    return Text(jnp.where(rows, null_tokens, tokens), jnp.where(drop[:, None], null_mask, mask))
 
 
 def zero_motion(

@@ -12,14 +12,16 @@ motion of `0` the dropped motion. The rules act on both halves of the output.
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange, repeat
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Float
 
 from videojam_jax.diffusion.conditions import replace_text, zero_motion
 from videojam_jax.diffusion.path import Velocity
 from videojam_jax.errors import UserError
+from videojam_jax.text import Text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,12 +146,7 @@ RULES: dict[str, Callable[[float, float], tuple[Branches, Branches]]] = {
 }
 
 
-def guided(
-    velocity: Velocity,
-    branches: Sequence[Branch],
-    null_text: Shaped[Array, "n *e"],
-    null_mask: Bool[Array, " n"],
-) -> Velocity:
+def guided(velocity: Velocity, branches: Sequence[Branch], null: Text) -> Velocity:
     """The velocity function that follows `sum_k weight_k u_k`.
 
     All branches go through the model as one batch of `b k` samples, and are summed in
@@ -160,15 +157,17 @@ def guided(
     Args:
       velocity: the model (see `path.Velocity`).
       branches: the rule; its weights sum to 1.
-      null_text, null_mask: the encoded empty caption, padded as the texts are.
+      null: the encoded empty caption, padded as the texts are.
 
     Raises:
       UserError: when the weights do not sum to 1.
 
-    >>> asks_text = lambda x_t, d_t, t, text, text_mask: (text[:, :1] + 0 * x_t, d_t)
-    >>> rule = guided(asks_text, text_guidance(5.0), jnp.array([1]), jnp.array([True]))
+    >>> asks_text = lambda x_t, d_t, t, text: (text.tokens[:, :1] + 0 * x_t, d_t)
+    >>> null = Text(jnp.array([1]), jnp.array([True]))
+    >>> rule = guided(asks_text, text_guidance(5.0), null)
     >>> x_t = d_t = jnp.zeros((1, 1))
-    >>> u_x, u_d = rule(x_t, d_t, jnp.zeros(1), jnp.array([[2]]), jnp.array([[True]]))
+    >>> text = Text(jnp.array([[2]]), jnp.array([[True]]))
+    >>> u_x, u_d = rule(x_t, d_t, jnp.zeros(1), text)
     >>> float(u_x[0, 0])  # 6 * 2 - 5 * 1
     7.0
     """
@@ -179,8 +178,7 @@ def guided(
         x_t: Float[Array, "b *shape"],
         d_t: Float[Array, "b *shape"] | None,
         t: Float[Array, " b"],
-        text: Shaped[Array, "b n *e"],
-        text_mask: Bool[Array, "b n"],
+        text: Text,
     ) -> tuple[Float[Array, "b *shape"], Float[Array, "b *shape"] | None]:
         chosen = without if d_t is None else with_motion
         b = x_t.shape[0]
@@ -192,11 +190,9 @@ def guided(
 
         drop_text = jnp.asarray(np.tile([one.drop_text for one in chosen], b))
         drop_motion = jnp.asarray(np.tile([one.drop_motion for one in chosen], b))
-        text, text_mask = replace_text(
-            drop_text, each_branch(text), each_branch(text_mask), null_text, null_mask
-        )
+        text = replace_text(drop_text, jax.tree.map(each_branch, text), null)
         d_t = None if d_t is None else zero_motion(drop_motion, each_branch(d_t))
-        u_x, u_d = velocity(each_branch(x_t), d_t, each_branch(t), text, text_mask)
+        u_x, u_d = velocity(each_branch(x_t), d_t, each_branch(t), text)
         return _weighted_sum(chosen, u_x), None if u_d is None else _weighted_sum(chosen, u_d)
 
     return follow

@@ -7,11 +7,12 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from einops import reduce
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from videojam_jax.diffusion.conditions import draw_drops, replace_text, zero_motion
 from videojam_jax.diffusion.path import Velocity, interpolate, sample_time, target_velocity
 from videojam_jax.keys import check, config_key
+from videojam_jax.text import Text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ class NoisedBatch:
     """What one step asks of the model, and what the answer should be: one row a sample.
 
     Attributes:
-      x_t, d_t, t, text, text_mask: the model's input; `d_t` is None without motion.
+      x_t, d_t, t, text: the model's input; `d_t` is None without motion.
       v_x, v_d: the velocities to predict.
       appearance_share, motion_share: `[b]`, the weight of each sample's error in its
         mean; each sums to 1 over the batch (`motion_share` to 0 when no sample counts).
@@ -63,7 +64,6 @@ class NoisedBatch:
     d_t: Any
     t: Any
     text: Any
-    text_mask: Any
     v_x: Any
     v_d: Any
     appearance_share: Any
@@ -73,10 +73,8 @@ class NoisedBatch:
 def noised_batch(
     x1: Float[Array, "b *shape"],
     d1: Float[Array, "b *shape"] | None,
-    text: Shaped[Array, "b n *e"],
-    text_mask: Bool[Array, "b n"],
-    null_text: Shaped[Array, "n *e"],
-    null_mask: Bool[Array, " n"],
+    text: Text,
+    null: Text,
     key: PRNGKeyArray,
     options: LossOptions,
 ) -> NoisedBatch:
@@ -93,8 +91,8 @@ def noised_batch(
     Args:
       x1: clean video latents.
       d1: clean motion latents, or None for a base model.
-      text, text_mask: the encoded captions.
-      null_text, null_mask: the encoded empty caption, which replaces dropped text.
+      text: the encoded captions.
+      null: the encoded empty caption, which replaces dropped text.
       key: decides noise, times and what is dropped.
       options: see `LossOptions`.
     """
@@ -102,7 +100,7 @@ def noised_batch(
     b = x1.shape[0]
     t = sample_time(time_key, b, options.time_kind, options.time_mean, options.time_std)
     drop_text, drop_motion = draw_drops(drop_key, b, options.p_drop_text, options.p_drop_motion)
-    text, text_mask = replace_text(drop_text, text, text_mask, null_text, null_mask)
+    text = replace_text(drop_text, text, null)
 
     x_t, v_x = _noised(x_key, x1, t, options.sigma_min)
     equal = jnp.full((b,), 1 / b, jnp.float32)
@@ -114,7 +112,7 @@ def noised_batch(
         if not options.motion_target_when_dropped:
             kept = jnp.logical_not(drop_motion).astype(jnp.float32)
             motion_share = kept / jnp.maximum(kept.sum(), 1)
-    return NoisedBatch(x_t, d_t, t, text, text_mask, v_x, v_d, equal, motion_share)
+    return NoisedBatch(x_t, d_t, t, text, v_x, v_d, equal, motion_share)
 
 
 def joint_loss(
@@ -136,15 +134,14 @@ def joint_loss(
       The loss, and its parts: `appearance_loss`, and `motion_loss` where there is motion.
 
     >>> x1 = d1 = jnp.ones((2, 4, 8, 8, 3))
-    >>> text, mask = jnp.ones((2, 5), jnp.int32), jnp.ones((2, 5), bool)
-    >>> noised = noised_batch(
-    ...     x1, d1, text, mask, text[0], mask[0], jax.random.key(0), LossOptions())
-    >>> always_zero = lambda x_t, d_t, t, text, text_mask: (0 * x_t, 0 * d_t)
+    >>> text = Text(jnp.ones((2, 5), jnp.int32), jnp.ones((2, 5), bool))
+    >>> noised = noised_batch(x1, d1, text, text.row(0), jax.random.key(0), LossOptions())
+    >>> always_zero = lambda x_t, d_t, t, text: (0 * x_t, 0 * d_t)
     >>> loss, parts = joint_loss(always_zero, noised)
     >>> sorted(parts), bool(loss == parts["appearance_loss"] + parts["motion_loss"])
     (['appearance_loss', 'motion_loss'], True)
     """
-    u_x, u_d = velocity(noised.x_t, noised.d_t, noised.t, noised.text, noised.text_mask)
+    u_x, u_d = velocity(noised.x_t, noised.d_t, noised.t, noised.text)
     appearance_loss = (noised.appearance_share * squared_error(u_x, noised.v_x)).sum()
     if noised.d_t is None:
         return appearance_loss, {"appearance_loss": appearance_loss}

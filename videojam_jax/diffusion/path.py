@@ -13,9 +13,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from videojam_jax.errors import UserError
 
-# `velocity(x_t, d_t, t, text, text_mask) -> (u_x, u_d)`: latents [b, t, h, w, c], times
-# [b], text [b, n] (ids) or [b, n, e] (embeddings), mask [b, n] (True where a token is).
-# For a base model, which has no motion, `d_t` and `u_d` are None.
+# `velocity(x_t, d_t, t, text) -> (u_x, u_d)`: latents [b, t, h, w, c], times [b], captions
+# as `text.Text`. For a base model, which has no motion, `d_t` and `u_d` are None.
 Velocity = Callable[..., tuple[Array, Array | None]]
 
 

@@ -11,11 +11,12 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from videojam_jax.diffusion.guidance import Branches, combine, guided
 from videojam_jax.diffusion.path import Velocity
 from videojam_jax.errors import UserError
+from videojam_jax.text import Text
 
 State = TypeVar("State")
 Field = Callable[[State, Array], State]
@@ -68,8 +69,7 @@ def sample(
     segments: Sequence[tuple[int, Velocity]],
     x0: Float[Array, "b *shape"],
     d0: Float[Array, "b *shape"] | None,
-    text: Shaped[Array, "b n *e"],
-    text_mask: Bool[Array, "b n"],
+    text: Text,
     times: Float[Array, " steps_and_one"] | Float[np.ndarray, " steps_and_one"],
     solver: Solver = euler,
 ) -> tuple[Float[Array, "b *shape"], Float[Array, "b *shape"] | None]:
@@ -86,7 +86,7 @@ def sample(
         numbers sum to the steps of `times`.
       x0, d0: where to start: noise when `times[0]` is 0, a noised clip otherwise.
         `d0` is None for a base model.
-      text, text_mask: the encoded captions.
+      text: the encoded captions.
       times: increasing, in [0, 1], as from `schedule.py`.
       solver: `euler`, `midpoint` or `heun`.
 
@@ -96,9 +96,9 @@ def sample(
     Raises:
       UserError: when the segments have more or fewer steps than `times`.
 
-    >>> straight = lambda x, d, t, text, text_mask: (jnp.ones_like(x), None)
-    >>> text, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
-    >>> x, d = sample([(4, straight)], jnp.zeros((1, 2)), None, text, mask, jnp.linspace(0, 1, 5))
+    >>> straight = lambda x, d, t, text: (jnp.ones_like(x), None)
+    >>> text = Text(jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool))
+    >>> x, d = sample([(4, straight)], jnp.zeros((1, 2)), None, text, jnp.linspace(0, 1, 5))
     >>> print(x, d)
     [[1. 1.]] None
     """
@@ -113,7 +113,7 @@ def sample(
 
     done = 0
     for count, velocity in segments:
-        field = _field(velocity, text, text_mask)
+        field = _field(velocity, text)
 
         def advance(state, step, field=field):
             t, dt = step
@@ -130,8 +130,7 @@ def two_segments(
     rule: tuple[Branches, Branches],
     steps: int,
     early_steps: int,
-    null_text: Shaped[Array, "n *e"],
-    null_mask: Bool[Array, " n"],
+    null: Text,
 ) -> list[tuple[int, Velocity]]:
     """The segments of a guidance rule: one set of branches early, another late.
 
@@ -144,17 +143,17 @@ def two_segments(
       rule: the branches of the early and of the late steps, as from `guidance.RULES`.
       steps: number of sampling steps.
       early_steps: how many of them are early.
-      null_text, null_mask: the encoded empty caption.
+      null: the encoded empty caption.
 
     Raises:
       UserError: when `early_steps` is not in [0, steps].
 
     >>> from videojam_jax.diffusion.guidance import RULES
-    >>> null_text, null_mask = jnp.zeros(1, jnp.int32), jnp.ones(1, bool)
-    >>> still = lambda x_t, d_t, t, text, text_mask: (0 * x_t, 0 * d_t)
+    >>> null = Text(jnp.zeros(1, jnp.int32), jnp.ones(1, bool))
+    >>> still = lambda x_t, d_t, t, text: (0 * x_t, 0 * d_t)
     >>> def counts(name):
     ...     rule = RULES[name](5.0, 3.0)
-    ...     return [n for n, _ in two_segments(still, rule, 100, 50, null_text, null_mask)]
+    ...     return [n for n, _ in two_segments(still, rule, 100, 50, null)]
     >>> counts("videojam"), counts("no_inner_guidance")
     ([50, 50], [100])
     """
@@ -164,11 +163,7 @@ def two_segments(
     if combine(early) == combine(late):
         early_steps = steps
     segments = ((early_steps, early), (steps - early_steps, late))
-    return [
-        (count, guided(velocity, branches, null_text, null_mask))
-        for count, branches in segments
-        if count > 0
-    ]
+    return [(count, guided(velocity, branches, null)) for count, branches in segments if count > 0]
 
 
 def initial_noise(
@@ -202,12 +197,12 @@ def initial_noise(
     return jax.vmap(one)(rows)
 
 
-def _field(velocity: Velocity, text: Array, text_mask: Array) -> Field:
+def _field(velocity: Velocity, text: Text) -> Field:
     """The velocity function as the right-hand side of an ODE in the pair `(x, d)`."""
 
     def field(state, t):
         x, d = state
-        u_x, u_d = velocity(x, d, jnp.full(x.shape[:1], t), text, text_mask)
+        u_x, u_d = velocity(x, d, jnp.full(x.shape[:1], t), text)
         return u_x, u_d
 
     return field

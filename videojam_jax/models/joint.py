@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Bool, Float
 
 from videojam_jax.errors import UserError
 from videojam_jax.models.layers import dense, logical
 from videojam_jax.models.partition import constrain
+from videojam_jax.text import Text
 
 
 def patchify(
@@ -88,8 +89,7 @@ class VideoModel(nn.Module):
         x_t: Float[Array, "b t h w c"],
         d_t: Float[Array, "b t h w c"] | None,
         t: Float[Array, " b"],
-        text: Num[Array, "b m ..."],
-        text_mask: Bool[Array, "b m"],
+        text: Text,
     ) -> tuple[Float[Array, "b t h w c"], Float[Array, "b t h w c"] | None]:
         """Returns `(u_x, u_d)` in float32; `d_t` and `u_d` are None for a base model."""
         if (d_t is not None) != self.motion:
@@ -112,16 +112,17 @@ class VideoModel(nn.Module):
             tokens = tokens + patchify(d_t, self.patch).astype(self.dtype) @ w_in[features:]
         tokens = constrain(tokens + b_in.astype(self.dtype), "batch", "tokens", "features")
 
+        words, mask = text
         if self.text_encoder is not None:
-            text = self.text_encoder(text, text_mask)
+            words = self.text_encoder(words, mask)
         if not self.text_parts:
-            text = self._text_in(text, "")
+            words = self._text_in(words, "")
         else:
-            text, text_mask = self._joined(text, text_mask)
-        text = constrain(text, "batch", None, "features")
+            words, mask = self._joined(words, mask)
+        words = constrain(words, "batch", None, "features")
 
         tokens = self.trunk(
-            tokens, jnp.asarray(token_positions(x_t.shape, self.patch)), t, text, text_mask
+            tokens, jnp.asarray(token_positions(x_t.shape, self.patch)), t, words, mask
         ).astype(self.dtype)
 
         w_out = self.param(

@@ -1,7 +1,5 @@
 """Batches from this process's memory to global arrays on the mesh."""
 
-from collections.abc import Mapping
-
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -45,10 +43,11 @@ def local_rows(mesh: Mesh, batch_size: int, process: int | None = None) -> np.nd
     return np.array(sorted(held), np.int64)
 
 
-def to_global(
-    mesh: Mesh, batch: Mapping[str, np.ndarray], batch_size: int
-) -> dict[str, jax.Array]:
-    """Global arrays of `batch_size` rows from the rows this process holds (`local_rows`)."""
+def to_global(mesh: Mesh, batch, batch_size: int):
+    """A batch as global arrays of `batch_size` rows, from those this process holds (`local_rows`).
+
+    A batch is any tree of arrays with as many rows.
+    """
     sharding = batch_sharding(mesh)
     held = local_rows(mesh, batch_size)
 
@@ -62,4 +61,4 @@ def to_global(
 
     # This is the one transfer that a step is meant to make.
     with jax.transfer_guard_host_to_device("allow"):
-        return {name: place(rows) for name, rows in batch.items()}
+        return jax.tree.map(place, batch)

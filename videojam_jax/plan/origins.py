@@ -20,8 +20,8 @@ NOTHING: Names = frozenset()
 def origins(module: Module) -> dict[tuple[str, str], Names]:
     """From `(computation, instruction)` to the arguments it depends on, in any of its runs.
 
-    An argument goes by its name up to the first bracket: "state.params", "batch", "null[0]"
-    is "null". A loop is followed until nothing more is found.
+    An argument goes by its name up to the first bracket: "state.params", "null.tokens",
+    "batch['video']" is "batch". A loop is followed until nothing more is found.
     """
     found: dict[tuple[str, str], Names] = {}
     entry = module.computations[module.entry]

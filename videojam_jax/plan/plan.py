@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
@@ -160,21 +159,13 @@ def training(config: FrozenConfigDict, mesh: Mesh, device: Device | None) -> Job
 
 def sampling(config: FrozenConfigDict, mesh: Mesh, device: Device | None) -> Job:
     """The sampler, from noise to latents, as `sample` compiles it."""
-    whole = replicated(mesh)
     size = sampler_batch(config, mesh)
-    rows_of = batch_sharding(mesh)
-    batch = abstract_batch(change(config, {"train.batch_size": size}), mesh)
-
-    def on(sharding, shape, dtype):
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-
     given = (
         abstract_params(build.init(config), mesh),
-        on(whole, (), jnp.uint32),
-        on(rows_of, (size,), jnp.int32),
-        on(rows_of, batch["text"].shape, batch["text"].dtype),
-        on(rows_of, batch["text_mask"].shape, np.bool_),
-        *abstract_null(config, mesh),
+        jax.ShapeDtypeStruct((), jnp.uint32, sharding=replicated(mesh)),
+        jax.ShapeDtypeStruct((size,), jnp.int32, sharding=batch_sharding(mesh)),
+        abstract_batch(change(config, {"train.batch_size": size}), mesh)["text"],
+        abstract_null(config, mesh),
     )
     return _job(jitted_sampler(config, mesh), given, given[0], None, mesh, device)
 

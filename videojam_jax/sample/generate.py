@@ -17,6 +17,7 @@ from videojam_jax.diffusion.path import interpolate
 from videojam_jax.parallel.rules import batch_parts, batch_sharding, partitioned, replicated
 from videojam_jax.randomness import key_for
 from videojam_jax.sample.clips import Clips, to_clips
+from videojam_jax.text import Text
 
 Batches = Iterator[tuple[range, np.ndarray, np.ndarray | None]]
 
@@ -35,12 +36,12 @@ def make_clips(config: FrozenConfigDict) -> Callable[[Any, Sequence[str], int], 
 
 
 def jitted_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Callable:
-    """`run(params, seed, rows, text, text_mask, null_text, null_mask, *clean) -> (x, d)`.
+    """`run(params, seed, rows, text, null, *clean) -> (x, d)`.
 
     Jitted, for a mesh. `seed` is a uint32 scalar, `rows` the number of each clip of the batch
-    among all that are asked for, int32 `[b]`, `text` and `text_mask` the encoded captions
-    `[b, ...]`, `null_text` and `null_mask` that of the empty caption. The latents are float32
-    `[b, t, h, w, c]`, on every device whole; `d` is None for a base model.
+    among all that are asked for, int32 `[b]`, `text` the encoded captions and `null` the empty
+    one. The latents are float32 `[b, t, h, w, c]`, on every device whole; `d` is None for a
+    base model.
 
     With `start`, the first so many sampling steps are left out: clean latents `(x1, d1)`, of
     the same shape (`x1` alone for a base model), are noised to where these would have led
@@ -52,14 +53,13 @@ def jitted_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Call
     times = build.times(config)[start:]
     rule = guidance.RULES[section.guidance](section.w_text, section.w_motion)
 
-    def run(params, seed, rows, text, text_mask, null_text, null_mask, *clean):
+    def run(params, seed, rows, text: Text, null: Text, *clean):
         segments = sampler.two_segments(
             lambda *args: module.apply({"params": params}, *args),
             rule,
             section.steps - start,
             max(build.inner_steps(config) - start, 0),
-            null_text,
-            null_mask,
+            null,
         )
         key = key_for("sampling", seed)
         x, d = sampler.initial_noise(key, rows, shape, config.model.motion)
@@ -68,9 +68,7 @@ def jitted_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Call
             sigma_min = config.loss.sigma_min
             x = interpolate(clean[0], x, t, sigma_min)
             d = None if d is None else interpolate(clean[1], d, t, sigma_min)
-        return sampler.sample(
-            segments, x, d, text, text_mask, times, sampler.SOLVERS[section.solver]
-        )
+        return sampler.sample(segments, x, d, text, times, sampler.SOLVERS[section.solver])
 
     return jax.jit(partitioned(mesh, run), out_shardings=replicated(mesh))
 
@@ -93,7 +91,7 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
     two arrays `[n, t, h, w, c]`, a row a caption.
     """
     text_model = frozen.text(config)
-    null_text, null_mask = pad_text(text_model.encode([""]), build.text_lengths(config))
+    null = pad_text(text_model.encode([""]), build.text_lengths(config)).row(0)
     sampler_on = functools.cache(functools.partial(jitted_sampler, config, start=start))
 
     def generate(
@@ -108,8 +106,7 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
         run = sampler_on(mesh)
         size = sampler_batch(config, mesh)
         whole, rows_of = replicated(mesh), batch_sharding(mesh)
-        number = placed(np.uint32(seed), whole)
-        null = placed(null_text[0], whole), placed(null_mask[0], whole)
+        number, empty = placed((np.uint32(seed), null), whole)
         for first in range(0, len(captions), size):
             numbers = range(len(captions))[first : first + size]
             if set(numbers) <= set(finished):
@@ -118,9 +115,9 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
             filled = [min(row, numbers[-1]) for row in range(numbers[0], numbers[0] + size)]
             rows = np.arange(numbers[0], numbers[0] + size, dtype=np.int32)
             text = pad_text([texts[row] for row in filled], build.text_lengths(config))
-            batch = [placed(each, rows_of) for each in (rows, *text)]
-            latents = [placed(each[filled].astype(np.float32), rows_of) for each in clean]
-            x, d = run(params, number, *batch, *null, *latents)
+            latents = [each[filled].astype(np.float32) for each in clean]
+            rows, text, latents = placed((rows, text, latents), rows_of)
+            x, d = run(params, number, rows, text, empty, *latents)
             d = None if d is None else fetched(d)[: len(numbers)]
             yield numbers, fetched(x)[: len(numbers)], d
 
@@ -133,10 +130,14 @@ def sampler_batch(config: FrozenConfigDict, mesh: Mesh) -> int:
     return -(-config.sample.batch_size // parts) * parts
 
 
-def placed(value: np.ndarray | np.generic, sharding: NamedSharding) -> jax.Array:
-    """A value that every process holds, as a global array; they do not compare it."""
-    with jax.transfer_guard_host_to_device("allow"):
+def placed(tree, sharding: NamedSharding):
+    """A tree of arrays that every process holds, as global ones; they do not compare them."""
+
+    def place(value: np.ndarray | np.generic) -> jax.Array:
         return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+
+    with jax.transfer_guard_host_to_device("allow"):
+        return jax.tree.map(place, tree)
 
 
 def fetched(array: jax.Array) -> np.ndarray:

@@ -36,12 +36,12 @@ def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
     for line in _other_settings(dataset, config):
         print(line, flush=True)
     lengths = build.text_lengths(config)
-    null_text, null_mask = records.pad_text([dataset.null_text], lengths)
+    null = records.pad_text([dataset.null_text], lengths).row(0)
 
     def compiled():
-        null = jax.device_put((null_text[0], null_mask[0]), replicated(mesh))
+        on_devices = jax.device_put(null, replicated(mesh))
         step = jitted_step(config, mesh)
-        return lambda state, batch: step(state, batch, null)
+        return lambda state, batch: step(state, batch, on_devices)
 
     def batches(step: int):
         return loader.batches(
@@ -153,7 +153,7 @@ def _other_settings(dataset, config: FrozenConfigDict) -> list[str]:
     return found
 
 
-def _text_kind(text: records.Text) -> str:
+def _text_kind(text: records.StoredText) -> str:
     if records.is_tokens(text):
         return "byte tokens"
     parts = [text] if isinstance(text, np.ndarray) else text

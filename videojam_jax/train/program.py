@@ -1,13 +1,13 @@
 """The jitted training step of a config: what `train` runs, `bench` times and `plan` compiles."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
-from jax.typing import DTypeLike
+from jax.sharding import Mesh, NamedSharding
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build
@@ -18,6 +18,7 @@ from videojam_jax.keys import make
 from videojam_jax.parallel.batch import check_batch
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
+from videojam_jax.text import Text
 from videojam_jax.train.optimizer import make_optimizer
 from videojam_jax.train.step import make_step
 
@@ -63,40 +64,32 @@ def jitted_step(config: FrozenConfigDict, mesh: Mesh) -> Callable:
     return jax.jit(partitioned(mesh, step), donate_argnums=0)
 
 
-def abstract_batch(config: FrozenConfigDict, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+def abstract_batch(config: FrozenConfigDict, mesh: Mesh) -> dict[str, Any]:
     """Shapes, dtypes and shardings of the loader's global batch, before any array exists."""
-    size, length = config.train.batch_size, sum(build.text_lengths(config))
-    latent = (size, *build.latent_shape(config)), jnp.bfloat16
-    rows = {"video": latent}
-    if config.model.motion:
-        rows["motion"] = latent
-    shape, dtype = _text(config)
-    rows |= {"text": ((size, *shape), dtype), "text_mask": ((size, length), np.bool_)}
-    sharding = batch_sharding(mesh)
-    return {
-        name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-        for name, (shape, dtype) in rows.items()
-    }
-
-
-def abstract_null(
-    config: FrozenConfigDict, mesh: Mesh
-) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """The encoding of the empty caption and its mask, on every device."""
-    shape, dtype = _text(config)
-    return (
-        jax.ShapeDtypeStruct(shape, dtype, sharding=replicated(mesh)),
-        jax.ShapeDtypeStruct(shape[:1], np.bool_, sharding=replicated(mesh)),
+    size, sharding = config.train.batch_size, batch_sharding(mesh)
+    latent = jax.ShapeDtypeStruct(
+        (size, *build.latent_shape(config)), jnp.bfloat16, sharding=sharding
     )
+    batch = {"video": latent, "text": _text(config, (size,), sharding)}
+    return batch | ({"motion": latent} if config.model.motion else {})
+
+
+def abstract_null(config: FrozenConfigDict, mesh: Mesh) -> Text:
+    """The encoding of the empty caption, on every device."""
+    return _text(config, (), replicated(mesh))
 
 
 def parameter_count(params) -> int:
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
 
 
-def _text(config: FrozenConfigDict) -> tuple[tuple[int, ...], DTypeLike]:
-    """Shape and dtype of one caption's encoding in a batch."""
-    length = sum(build.text_lengths(config))
-    if config.text.name == "bytes":
-        return (length,), np.int32
-    return (length, max(build.text_widths(config))), jnp.bfloat16
+def _text(config: FrozenConfigDict, rows: tuple[int, ...], sharding: NamedSharding) -> Text:
+    """Of a batch of encoded captions, `rows` being `(b,)`; of one of them where it is `()`."""
+    shape = *rows, sum(build.text_lengths(config))
+    tokens = shape, np.int32
+    if config.text.name != "bytes":
+        tokens = (*shape, max(build.text_widths(config))), jnp.bfloat16
+    return Text(
+        jax.ShapeDtypeStruct(*tokens, sharding=sharding),
+        jax.ShapeDtypeStruct(shape, np.bool_, sharding=sharding),
+    )

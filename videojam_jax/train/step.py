@@ -9,6 +9,7 @@ from einops import rearrange
 
 from videojam_jax.diffusion.loss import LossOptions, joint_loss, noised_batch
 from videojam_jax.randomness import key_for
+from videojam_jax.text import Text
 from videojam_jax.train.optimizer import update_ema
 from videojam_jax.train.state import TrainState
 
@@ -21,35 +22,33 @@ def make_step(
     seed: int,
     ema_decay: float,
     accumulate: int = 1,
-) -> Callable[[TrainState, dict, tuple], tuple[TrainState, dict]]:
+) -> Callable[[TrainState, dict, Text], tuple[TrainState, dict]]:
     """`step(state, batch, null) -> (state, metrics)`, a pure function to be jitted.
 
     All its randomness is a function of `(seed, state.step)`, so a resumed run
     draws what the uninterrupted one would have drawn.
 
     Args:
-      apply: `apply(params, x_t, d_t, t, text, text_mask) -> (u_x, u_d)`.
+      apply: `apply(params, x_t, d_t, t, text) -> (u_x, u_d)`.
       accumulate: into how many parts, done one after the other, the batch is divided;
         it saves memory and changes nothing else, the noise included.
 
     The batch holds `video` and `motion` latents (`motion` is absent for a base
-    model), `text` and `text_mask`; `null` is the encoding of the empty caption and its
-    mask, `[n, ...]` and `[n]`. The metrics are float32 scalars: `loss`,
-    `appearance_loss`, `motion_loss`, `grad_norm`.
+    model) and `text`; `null` is the encoding of the empty caption. The metrics are float32
+    scalars: `loss`, `appearance_loss`, `motion_loss`, `grad_norm`.
     """
 
     def loss(params, noised):
         return joint_loss(lambda *args: apply(params, *args), noised, loss_options)
 
-    def step(state: TrainState, batch: dict, null: tuple) -> tuple[TrainState, dict]:
+    def step(state: TrainState, batch: dict, null: Text) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(key_for("training", seed), state.step)
         motion = batch.get("motion")
         noised = noised_batch(
             batch["video"].astype(jnp.float32),
             None if motion is None else motion.astype(jnp.float32),
             batch["text"],
-            batch["text_mask"],
-            *null,
+            null,
             key,
             loss_options,
         )

@@ -10,6 +10,7 @@ from videojam_jax.evaluate.experiments.permutation import (
     permutation_errors,
     relative_rise,
 )
+from videojam_jax.text import Text
 
 B, T, SHAPE = 3, 5, (3, 5, 4, 4, 2)
 
@@ -17,9 +18,9 @@ B, T, SHAPE = 3, 5, (3, 5, 4, 4, 2)
 @pytest.fixture(scope="module")
 def clips():
     x1, d1, x0, d0 = np.random.default_rng(0).standard_normal((4, *SHAPE), np.float32)
-    return {"x1": x1, "d1": d1, "order": orders(0, B, T), "text": np.zeros((B, 1), np.int32),
-            "text_mask": np.ones((B, 1), bool), "t": np.array([0.1, 0.5, 0.9], np.float32),
-            "x0": x0, "d0": d0}  # fmt: skip
+    text = Text(np.zeros((B, 1), np.int32), np.ones((B, 1), bool))
+    return {"x1": x1, "d1": d1, "order": orders(0, B, T), "text": text,
+            "t": np.array([0.1, 0.5, 0.9], np.float32), "x0": x0, "d0": d0}  # fmt: skip
 
 
 def asked(velocity, clips, **options):

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
 from videojam_jax import build
 from videojam_jax.data.records import pad_text
@@ -32,6 +32,7 @@ from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
 from videojam_jax.randomness import PURPOSES, key_for
 from videojam_jax.sample.generate import fetched, placed, sampler_batch
 from videojam_jax.terminal.progress import progress
+from videojam_jax.text import Text
 
 # What is asked of a model, and which velocity it should have answered with.
 QUESTIONS = ("ordered", "own", "original")
@@ -45,8 +46,7 @@ def permutation_errors(
     x1: Float[Array, "b t h w c"],
     d1: Float[Array, "b t h w c"] | None,
     order: Int[Array, "b t"],
-    text: Shaped[Array, "b n *e"],
-    text_mask: Bool[Array, "b n"],
+    text: Text,
     t: Float[Array, " b"],
     x0: Float[Array, "b t h w c"],
     d0: Float[Array, "b t h w c"] | None,
@@ -67,7 +67,7 @@ def permutation_errors(
       velocity: the model (see `diffusion.path.Velocity`).
       x1, d1: clean latents; `d1` is None for a base model.
       order: of the permuted clip's frames, each row a permutation.
-      text, text_mask: the encoded captions.
+      text: the encoded captions.
       t: one time a clip.
       x0, d0: noise.
       sigma_min: as in `path.interpolate`.
@@ -84,7 +84,7 @@ def permutation_errors(
         d_t = None if d1 is None else interpolate(d1, d0, t, sigma_min)
         if drop_motion and d_t is not None:
             d_t = zero_motion(jnp.ones(t.shape, bool), d_t)
-        return velocity(interpolate(x1, x0, t, sigma_min), d_t, t, text, text_mask)[0]
+        return velocity(interpolate(x1, x0, t, sigma_min), d_t, t, text)[0]
 
     v = target_velocity(x1, x0, sigma_min)
     u = asked(permuted(x1), None if d1 is None else permuted(d1))
@@ -152,13 +152,13 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
     shape = build.latent_shape(config)
     count = setting.config.experiment.times
 
-    def losses(params, seed, rows, x1, d1, order, text, text_mask):
+    def losses(params, seed, rows, x1, d1, order, text):
         def at(k):
             key = jax.random.fold_in(key_for("permutation", seed), k)
             x0, d0 = initial_noise(key, rows, shape, config.model.motion)
             return permutation_errors(
                 lambda *args: module.apply({"params": params}, *args),
-                x1, d1, order, text, text_mask, jnp.full(rows.shape, k / count), x0, d0,
+                x1, d1, order, text, jnp.full(rows.shape, k / count), x0, d0,
                 config.loss.sigma_min, drop_motion=name == NO_MOTION,
             )  # fmt: skip
 
@@ -168,7 +168,7 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
     found = sampled.records(setting)
     permutations = orders(setting.config.sample_seed, len(found), shape[0])
     size = sampler_batch(config, mesh)
-    whole, rows_of = replicated(mesh), batch_sharding(mesh)
+    number = placed(np.uint32(setting.config.sample_seed), replicated(mesh))
     results = []
     with progress(len(found), 0, "clips") as tell:
         for first in range(0, len(found), size):
@@ -180,10 +180,9 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
                 for half in (("video", "motion") if config.model.motion else ("video",))
             ]
             text = pad_text([one["text"] for one in chosen], build.text_lengths(config))
-            x1, *d1 = (placed(latent, rows_of) for latent in latents)
-            batch = [placed(each, rows_of) for each in (permutations[rows], *text)]
-            number = placed(np.uint32(setting.config.sample_seed), whole)
-            errors = run(params, number, placed(rows, rows_of), x1, d1[0] if d1 else None, *batch)
+            x1, d1 = latents if config.model.motion else (*latents, None)
+            batch = (rows, x1, d1, permutations[rows], text)
+            errors = run(params, number, *placed(batch, batch_sharding(mesh)))
             kept = min(size, len(found) - first)
             results.append({q: fetched(errors[q]).T[:kept] for q in QUESTIONS})
             tell(first + kept)
