@@ -6,7 +6,6 @@ what `prepare` made with them. `without_weights` is what it needs to know.
 
 import contextlib
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +34,7 @@ from videojam_jax.models.text.precomputed import PrecomputedText
 from videojam_jax.models.text.pretrained import PretrainedText, TextEncoder
 from videojam_jax.models.text.reading import fps_prefix
 from videojam_jax.motion.raft import flow_of_clips
+from videojam_jax.parallel.fingerprint import fingerprint
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import partitioned, tree_shardings
 from videojam_jax.randomness import key_for
@@ -242,28 +242,8 @@ def fingerprints(*models: Any) -> list[str]:
         for part in parts:
             leaves = jax.tree.leaves(part.params if isinstance(part, TextEncoder) else part)
             if leaves and isinstance(leaves[0], jax.Array):
-                sums = jax.device_get([_bit_sum(leaf) for leaf in leaves])
-                words = [f"{x.dtype}{x.shape}{int(s)}" for x, s in zip(leaves, sums, strict=True)]
-                found.append(hashlib.sha256(" ".join(words).encode()).hexdigest()[:16])
+                found.append(fingerprint(leaves))
     return found
-
-
-@jax.jit  # of one array: layers of a shape share a program
-def _bit_sum(x: jax.Array) -> jax.Array:
-    bits = x.view(f"uint{8 * x.dtype.itemsize}").astype(jnp.uint32).reshape(-1)
-    place = jnp.arange(bits.size, dtype=jnp.uint32)
-    return _mixed(bits + _mixed(place)).sum(dtype=jnp.uint32)
-
-
-def _mixed(bits: jax.Array) -> jax.Array:
-    """Another number for each of 32 bits (Wellons's "lowbias32").
-
-    What is multiplied by its place alone and added up can be the same for two rows that
-    changed places: weights that were bfloat16 end in zeros, as do the distances of rows.
-    """
-    bits = (bits ^ bits >> 16) * jnp.uint32(0x7FEB352D)
-    bits = (bits ^ bits >> 15) * jnp.uint32(0x846CA68B)
-    return bits ^ bits >> 16
 
 
 @contextlib.contextmanager

@@ -10,11 +10,11 @@ from videojam_jax import build, configuration, frozen
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import sampler
 from videojam_jax.diffusion.guidance import RULES
+from videojam_jax.parallel.fingerprint import fingerprint
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.randomness import key_for
 from videojam_jax.sample.generate import make_generate
-from videojam_jax.sample.writer import fingerprint
 
 CAPTIONS = ["a red disc falls", "", "two bodies", "a ball", "the last one"]
 # Eight devices that share a batch, four, and two that each stand for four.

@@ -1,24 +1,20 @@
 """From a model and captions to files: sampled batch by batch, decoded and written clip by clip."""
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import frozen
 from videojam_jax.config.schema import Config
 from videojam_jax.keys import SAMPLES, tagged
-from videojam_jax.parallel.rules import replicated
+from videojam_jax.parallel.fingerprint import fingerprint
 from videojam_jax.randomness import PURPOSES
 from videojam_jax.sample.clips import to_video
 from videojam_jax.sample.files import SampleFolder, sample_folder
-from videojam_jax.sample.generate import fetched, make_generate
+from videojam_jax.sample.generate import make_generate
 
 
 def make_writer(config: FrozenConfigDict) -> Callable[..., SampleFolder]:
@@ -62,15 +58,3 @@ def make_writer(config: FrozenConfigDict) -> Callable[..., SampleFolder]:
         return folder
 
     return write
-
-
-def fingerprint(params: Any) -> str:
-    """Tells parameters apart by their bits, which are summed: alike on any mesh."""
-    mesh = jax.tree.leaves(params)[0].sharding.mesh
-
-    def sums(params):
-        bits = [x.view(f"uint{8 * x.dtype.itemsize}") for x in jax.tree.leaves(params)]
-        return jnp.stack([x.astype(jnp.uint32).sum(dtype=jnp.uint32) for x in bits])
-
-    found = fetched(jax.jit(sums, out_shardings=replicated(mesh))(params))
-    return hashlib.sha256(np.asarray(found, "<u4").tobytes()).hexdigest()
