@@ -8,7 +8,7 @@ wherever a trained run may, and the other way round.
 import asyncio
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,27 +45,32 @@ class Later:
 
 
 class _InTurn(ocp.type_handlers.NumpyHandler):
-    """Writes large arrays one after the other; orbax would copy and encode all of them at once.
+    """Writes a few arrays at a time; orbax would make, copy and encode all of them at once.
 
     Small ones go together, since each write waits for the disk.
     """
 
     def __init__(self):
         super().__init__(deepcopy_host_arrays=False)
-        self._free = TOGETHER
-        self._changed = asyncio.Condition()
 
-    async def _open_and_write(self, value, *arguments):
-        taken = min(value.nbytes, TOGETHER)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._free >= taken)
-            self._free -= taken
-        try:
-            await super()._open_and_write(np.asarray(value), *arguments)
-        finally:
-            async with self._changed:
-                self._free += taken
-                self._changed.notify_all()
+    async def serialize(self, values, infos, args=None):
+        args = args or [ocp.SaveArgs()] * len(values)
+        for some in _together([value.nbytes for value in values]):
+            arrays = [np.asarray(value) for value in values[some]]
+            for written in await super().serialize(arrays, infos[some], args[some]):
+                await asyncio.to_thread(written.result)
+        return []
+
+
+def _together(sizes: Sequence[int]) -> Iterator[slice]:
+    """Runs of at most `TOGETHER`, and what is larger alone."""
+    begin = total = 0
+    for end, size in enumerate(sizes):
+        if total and total + size > TOGETHER:
+            yield slice(begin, end)
+            begin, total = end, 0
+        total += size
+    yield slice(begin, len(sizes))
 
 
 def save_params(
