@@ -42,7 +42,8 @@ from jaxtyping import install_import_hook  # noqa: E402
 # From here on every call of an annotated function in these packages checks its
 # shapes and dtypes. Outside the tests the annotations cost nothing. What counts are
 # the arrays: a scalar may be Python's or NumPy's.
-CHECKED = ("diffusion", "motion", "models", "parallel", "data", "sample", "train", "evaluate")
+CHECKED = ("diffusion", "motion", "models", "parallel", "data", "sample", "train",
+           "measure", "report", "vote", "experiments")  # fmt: skip
 NUMBERS = "{int: beartype.typing.SupportsIndex, float: beartype.typing.SupportsFloat}"
 CONF = f"beartype.BeartypeConf(hint_overrides=beartype.FrozenDict({NUMBERS}))"
 install_import_hook(
@@ -83,7 +84,7 @@ settings.load_profile("default")
 FIRST = (
     "parallel/test_meshes_agree",
     "train/test_processes",
-    "evaluate/experiments/",
+    "experiments/",
     "test_kept",
     "train/test_resume",
     "test_jobs",

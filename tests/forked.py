@@ -24,7 +24,7 @@ READY = [
     f"videojam_jax.{name}"
     for name in (
         "cli.main", "configuration", "lock", "terminal.process_log", "train.loop", "data.prepare",
-        "evaluate.sample", "evaluate.compare", "evaluate.preview", "evaluate.experiments",
+        "sample.job", "report.job", "report.preview", "experiments.run",
     )
 ]  # fmt: skip
 

@@ -16,10 +16,10 @@ from videojam_jax.checkpoints.read import load_params, read_architecture
 from videojam_jax.checkpoints.write import save_params
 from videojam_jax.data import loader, shards
 from videojam_jax.errors import UserError
-from videojam_jax.evaluate import curves
-from videojam_jax.evaluate.vote import folders
+from videojam_jax.report import curves
 from videojam_jax.sample import files
 from videojam_jax.train import run_log
+from videojam_jax.vote import folders
 
 SEED = 20260
 SHARD = "clips-00002-of-00005"

@@ -12,9 +12,9 @@ import tiny_run
 from videojam_jax import build, configuration
 from videojam_jax.checkpoints.read import restore_params
 from videojam_jax.errors import UserError
-from videojam_jax.evaluate.sample import trained_params
 from videojam_jax.models.joint import widen
 from videojam_jax.parallel.mesh import make_mesh
+from videojam_jax.sample.job import trained_params
 from videojam_jax.train import checkpoint, generation
 from videojam_jax.train.program import optimizer_of
 from videojam_jax.train.state import TrainState, abstract_state

@@ -20,7 +20,7 @@ def run(arguments) -> int | None:
     config = configuration.load_experiment(arguments.config, arguments.overrides)
     size = arguments.config.partition(":")[2] or "default"
     workdir = Path(arguments.workdir) if arguments.workdir else Path("evaluate_out") / size
-    from videojam_jax.evaluate.experiments import run as experiment
+    from videojam_jax.experiments import run as experiment
 
     if arguments.dry_run:
         print("\n".join(experiment.outline(config, workdir)))

@@ -25,7 +25,7 @@ def run(arguments) -> None:
     launch = start(arguments, workdir, join=False)
     source = build.source(config)
     if arguments.preview is not None:
-        from videojam_jax.evaluate.preview import preview
+        from videojam_jax.report.preview import preview
 
         for path in preview(config, source, arguments.preview, workdir):
             print(f"wrote {path}")

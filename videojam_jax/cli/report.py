@@ -26,7 +26,7 @@ def run(arguments) -> None:
         for folder in (base, joint)
     ]
     start(arguments, workdir_at(workdir), guard=True)
-    from videojam_jax.evaluate.compare import compare
+    from videojam_jax.report.job import compare
 
     for path in compare(*configs, base, joint, workdir, arguments.clips, arguments.seed):
         print(f"wrote {path}")

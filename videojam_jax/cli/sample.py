@@ -28,7 +28,7 @@ def run(arguments) -> None:
     prompts = _prompts(arguments)
     out = Path(arguments.out) if arguments.out else workdir / "samples" / "prompts"
     start(arguments, workdir, guard=True)
-    from videojam_jax.evaluate.sample import sample
+    from videojam_jax.sample.job import sample
 
     for path in sample(config, workdir, prompts, arguments.seed, out, arguments.step):
         print(f"wrote {path}")
@@ -37,7 +37,7 @@ def run(arguments) -> None:
 def _prompts(arguments) -> list[str]:
     prompts = list(arguments.prompt)
     if arguments.prompts:
-        from videojam_jax.evaluate.prompts import load_prompts
+        from videojam_jax.sample.prompts import load_prompts
 
         found = load_prompts(arguments.prompts)
         if found.repeated:

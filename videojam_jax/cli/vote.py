@@ -26,7 +26,7 @@ def run(arguments) -> None:
         raise UserError("vote: it has no config")
     votes = Path(arguments.votes)
     if arguments.table:
-        from videojam_jax.evaluate.vote import table
+        from videojam_jax.vote import table
 
         found = table.results(votes)
         print(table.to_markdown(found))
@@ -37,7 +37,7 @@ def run(arguments) -> None:
         raise UserError("vote: give two folders, --a DIR and --b DIR; or --votes FILE --table")
     if bool(arguments.name_a) != bool(arguments.name_b):
         raise UserError("vote: --name-a and --name-b go together")
-    from videojam_jax.evaluate.vote.server import serve
+    from videojam_jax.vote.server import serve
 
     serve(
         Path(arguments.a),

@@ -1,0 +1,335 @@
+"""Which part does what: the rows of the paper's Table 3, and two baselines.
+
+The base is trained, then for as many further steps plainly (the control) and as VideoJAM;
+VideoJAM is sampled with each guidance rule. All rows have the same captions and noise.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from videojam_jax.experiments import measured, sampled, store
+from videojam_jax.experiments.finding import LABELS, facts, run_curves, trust
+from videojam_jax.experiments.measured import Found, gather, in_range
+from videojam_jax.experiments.sampled import Row
+from videojam_jax.experiments.score import SCORE
+from videojam_jax.experiments.setting import Setting
+from videojam_jax.experiments.stages import Stage
+from videojam_jax.measure import vbench
+from videojam_jax.measure.features import FEATURES
+from videojam_jax.measure.flow import FLOW_MEASURES
+from videojam_jax.measure.frechet import frechet_distance, frechet_floor
+from videojam_jax.measure.measure import Measure
+from videojam_jax.measure.physics import PHYSICS_MEASURES
+from videojam_jax.measure.statistics import Interval, difference, mean_interval
+from videojam_jax.parallel import distributed
+from videojam_jax.report.page import ClipGrid, Headline, Section, write_report
+from videojam_jax.report.table import Quantity, Table, mark
+
+REFERENCE = "videojam"
+# VideoJAM-4B of the paper: VBench's Appearance and Motion (Tables 1 and 3).
+PAPER = {
+    "base": (75.2, 78.3),
+    "videojam": (75.1, 93.7),
+    "no_text_guidance": (74.5, 93.3),
+    "no_inner_guidance": (75.3, 93.1),
+    "no_optical_flow": (74.7, 90.1),
+    "ip2p": (72.0, 90.4),
+}
+
+
+def rows(setting: Setting) -> list[Row]:
+    """The config's rows, as far as there are runs for them."""
+    found = []
+    for name in setting.config.experiment.rows:
+        kind = name if name in ("base", "control") else "videojam"
+        if kind in setting.kinds:
+            rule = "dit" if kind != "videojam" else name
+            found.append(Row(name, LABELS[name], kind, {"guidance": rule}))
+    return found
+
+
+def stages(setting: Setting) -> list[Stage]:
+    chosen = rows(setting)
+    videos = [
+        _videos_stage(setting, row, seed) for seed in setting.config.seeds for row in chosen
+    ]
+    return [*measured.stages(setting, chosen), *videos]
+
+
+def _videos_stage(setting: Setting, row: Row, seed: int) -> Stage:
+    """A row's clips as files: for people to vote on, and for VBench."""
+    source = sampled.row_folder(setting, row, seed)
+    folder = setting.folder / "videos" / f"seed_{seed}" / row.name
+
+    def origin():
+        return {"clips": store.read_json(source / store.ORIGIN)["digest"]}
+
+    def make() -> None:
+        if not distributed.leader():
+            return
+        config = sampled.row_config(setting, row, seed)
+        store.begin(folder, origin())
+        vbench.write_videos(
+            folder,
+            sampled.captions(setting),
+            store.videos(source),
+            config.clip.fps,
+            scale=config.sample.enlarge,
+        )
+        store.write_json(folder.with_suffix(".json"), {}, origin())
+
+    def is_done() -> bool:
+        return store.is_of(folder.with_suffix(".json"), origin())
+
+    return Stage(f"write {row.label}'s videos, seed {seed}", is_done, make)
+
+
+def report(setting: Setting) -> list[Path]:
+    """The tables, what they say of the paper's orderings, and clips to look at."""
+    seeds = setting.config.seeds
+    found = {
+        row.name: gather(
+            [sampled.row_folder(setting, row, seed) / "measures.json" for seed in seeds]
+        )
+        for row in rows(setting)
+    }
+    real = {}
+    if sampled.has_real(setting):
+        folder = sampled.real_folder(setting)
+        real = {
+            "real": gather([folder / "measures.json"]),
+            "shuffled": gather([folder / "shuffled.json"]),
+        }
+    sections = [
+        Section(
+            "The paper's orderings",
+            "Each row against VideoJAM, clip by clip, from the same captions and noise.",
+            [_orderings(found)],
+        ),
+        Section("Ablation", parts=[*_tables(found, real), *_distances(found, real)]),
+        Section(
+            "Differences from VideoJAM",
+            "Row less VideoJAM, paired by clip; of shares in points. A row is called better or "
+            "worse where the interval of its difference leaves out 0; of rows that do not differ "
+            "at all, one cell in twenty says so by chance.",
+            _differences(found),
+        ),
+        Section("VBench", VBENCH, _vbench(setting)),
+        Section("How far to trust this", parts=[*trust(setting), *_range(real)]),
+        Section("Losses in training", parts=run_curves(setting)),
+        Section("Clips", GRID, [_grid(setting, setting.config.shown)]),
+    ]
+    return write_report(
+        setting.folder / "report.html",
+        title="Which part of VideoJAM does what",
+        headline=_headline(setting),
+        sections=sections,
+        facts=facts(setting),
+    )
+
+
+def _orderings(found: Mapping[str, Found]) -> Table:
+    """Where the paper's VideoJAM moves better than the row, does ours?"""
+    if REFERENCE not in found:
+        return Table("", [])
+    full = found[REFERENCE].values["motion_score"]
+    paper, here, verdicts, share = {}, {}, {}, {}
+    for name, one in found.items():
+        if name == REFERENCE:
+            continue
+        less = difference(full, one.values["motion_score"])
+        label = f"VideoJAM over {LABELS[name]}"
+        if name in PAPER:
+            paper[label] = f"{PAPER[REFERENCE][1] - PAPER[name][1]:+.1f}"
+        here[label] = less
+        verdicts[label] = verdict(less)
+        share[label] = float(np.mean(full > one.values["motion_score"]))
+    return Table(
+        "",
+        [
+            Quantity("paper, 4B", paper, meaning="difference of VBench's Motion, in points"),
+            Quantity("here", here, "%", f"difference of the motion score: {SCORE.meaning}"),
+            Quantity("ordering", verdicts, meaning="holds where the whole interval is above 0, "
+                     "does not hold where it is below, is undecided where it has 0 within"),
+            Quantity("clips", share, "%", "share of clips in which VideoJAM's score is higher"),
+        ],
+        models_as_rows=True,
+    )  # fmt: skip
+
+
+def verdict(less: Interval) -> str:
+    """What the interval of "VideoJAM less the other" says of the paper's ordering.
+
+    >>> verdict(Interval(0.2, 0.1, 0.3, 64)), verdict(Interval(0.2, -0.1, 0.5, 64))
+    ('holds', 'undecided')
+    """
+    if not less.excludes(0.0):
+        return "undecided"
+    return "holds" if less.low > 0 else "does not hold"
+
+
+def _tables(found: Mapping[str, Found], real: Mapping[str, Found]) -> list[Table]:
+    everything = {**real, **found}
+    tables = []
+    for title, measures in _groups(found).items():
+        quantities = []
+        for name, measure in measures.items():
+            values = {
+                LABELS[row]: in_range(mean_interval(one.values[name]), measure)
+                for row, one in everything.items()
+            }
+            quantities.append(Quantity(measure.name, values, measure.unit, measure.meaning))
+        tables.append(Table(title, quantities, models_as_rows=True))
+    return tables
+
+
+def _differences(found: Mapping[str, Found]) -> list[Table]:
+    if REFERENCE not in found:
+        return []
+    full = found[REFERENCE].values
+    tables = []
+    for title, measures in _groups(found).items():
+        quantities = []
+        for name, measure in measures.items():
+            less = {
+                row: difference(one.values[name], full[name])
+                for row, one in found.items()
+                if row != REFERENCE
+            }
+            less = {LABELS[row]: one for row, one in less.items() if one.count}
+            marks = {label: mark(one, measure.better) for label, one in less.items()}
+            quantities.append(Quantity(measure.name, less, measure.unit, marks=marks))
+        tables.append(
+            Table(title, quantities, models_as_rows=True, reference=LABELS[REFERENCE])
+        )
+    return tables
+
+
+def _groups(found: Mapping[str, Found]) -> dict[str, dict[str, Measure]]:
+    """The measures that say something of any row, as tables hold them."""
+    groups = {
+        "Of tracked bodies": {"motion_score": SCORE, **PHYSICS_MEASURES},
+        "Of optical flow": dict(FLOW_MEASURES),
+    }
+    for measures in groups.values():
+        for name in list(measures):
+            values = [one.values[name] for one in found.values() if name in one.values]
+            if not any(np.isfinite(each).any() for each in values):
+                del measures[name]
+    return {title: measures for title, measures in groups.items() if measures}
+
+
+def _distances(found: Mapping[str, Found], real: Mapping[str, Found]) -> list[Table]:
+    """Frechet distances from the held-out clips, and how large they are between these."""
+    if not real:
+        return []
+    quantities = []
+    for name, feature in FEATURES.items():
+        (clips,) = real["real"].features[name]
+        values = {
+            LABELS[row]: _mean_distance(clips, found[row].features[name]) for row in found
+        }
+        (shuffled,) = real["shuffled"].features[name]
+        floor = frechet_floor(clips)
+        values = {
+            "real clips, one half from the other": floor,
+            LABELS["shuffled"]: _mean_distance(clips, [shuffled]),
+            **values,
+        }
+        quantities.append(
+            Quantity(f"Fréchet distance, {feature.name}", values, meaning=feature.meaning)
+        )
+    return [
+        Table(
+            "Distances of sets",
+            quantities,
+            "From the held-out clips, over all clips of a row, the mean of the seeds. What is not "
+            "above the first line cannot be told from real clips; sets of half the size have about "
+            "twice the distance, so it errs on the side of alike.",
+            models_as_rows=True,
+        )
+    ]
+
+
+def _mean_distance(clips: Float[np.ndarray, "n d"], others: list) -> float:
+    # Without the rounding that equal sets are apart.
+    return round(float(np.mean([frechet_distance(clips, other) for other in others])), 6)
+
+
+def _vbench(setting: Setting) -> list[Table]:
+    """The paper's columns, where VBench's results lie beside the videos; means of the seeds."""
+    columns: dict[str, dict[str, float]] = {}
+    for row in rows(setting):
+        folders = [setting.folder / "vbench" / f"seed_{seed}" / row.name
+                   for seed in setting.config.seeds]  # fmt: skip
+        if not all(folder.is_dir() for folder in folders):
+            continue
+        found = [vbench.aggregates(vbench.read_results(folder)) for folder in folders]
+        for name in ("appearance", "motion", *vbench.DIMENSIONS):
+            mean = float(np.mean([one[name] for one in found]))
+            columns.setdefault(name, {})[row.label] = mean
+    if not columns:
+        return []
+    quantities = []
+    for i, name in enumerate(("appearance", "motion")):
+        paper = {LABELS[row]: PAPER[row][i] / 100 for row in PAPER}
+        quantities += [
+            Quantity(name.capitalize(), columns.pop(name)),
+            Quantity(f"{name.capitalize()}, paper 4B", paper),
+        ]
+    quantities += [Quantity(name.replace("_", " "), values) for name, values in columns.items()]
+    return [Table("", quantities, models_as_rows=True)]
+
+
+def _range(real: Mapping[str, Found]) -> list[str]:
+    if not real:
+        return ["There are no real clips beside these captions, so no ceiling of the measures."]
+    ceiling, floor = (mean_interval(real[name].values["motion_score"]).mean for name in
+                      ("real", "shuffled"))  # fmt: skip
+    return [
+        f"Held-out clips have a motion score of {100 * ceiling:.0f} %, the same with their frames "
+        f"shuffled of {100 * floor:.0f} %: a row's score is to be read between these two."
+    ]
+
+
+def _grid(setting: Setting, count: int) -> ClipGrid:
+    seed, columns, labels = setting.config.seeds[0], [], []
+    if sampled.has_real(setting):
+        real = store.first_clips(sampled.real_folder(setting), count)
+        columns += [real.videos, real.flow_rgbs]
+        labels += ["real", "its flow"]
+    for row in rows(setting):
+        clips = store.first_clips(sampled.row_folder(setting, row, seed), count)
+        columns.append(clips.videos)
+        labels.append(row.label)
+        if row.name == REFERENCE:
+            columns.append(clips.flow_rgbs)
+            labels.append("its predicted flow")
+    config = setting.run_config("videojam", seed)
+    lines = [
+        (caption, [column[i] for column in columns])
+        for i, caption in enumerate(sampled.captions(setting)[:count])
+    ]
+    return ClipGrid("", labels, lines, config.clip.fps)
+
+
+def _headline(setting: Setting) -> Headline:
+    """The first caption: the real clip, the three runs, and the motion VideoJAM predicted."""
+    grid = _grid(setting, 1)
+    caption, clips = grid.rows[0]
+    shown = {"real", *(LABELS[kind] for kind in setting.kinds), "its predicted flow"}
+    strips = [one for one in zip(grid.labels, clips, strict=True) if one[0] in shown]
+    return Headline(strips or list(zip(grid.labels, clips, strict=True)), f"“{caption}”")
+
+
+GRID = (
+    "The first held-out captions, one row each, all from the same noise. In the flow, hue is the "
+    "direction and brightness the speed; what stands still is black."
+)
+VBENCH = (
+    "From VBench's own results in vbench/seed_S/ROW/ beside this page, of the clips in "
+    "videos/seed_S/ROW/; the aggregates are the paper's."
+)

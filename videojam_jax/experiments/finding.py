@@ -1,0 +1,113 @@
+"""What the reports of all experiments say alike: names, how it was made, how far to trust it."""
+
+import platform
+
+import jax
+
+from videojam_jax import build
+from videojam_jax.checkpoints.read import latest_whole
+from videojam_jax.experiments import sampled
+from videojam_jax.experiments.setting import Setting
+from videojam_jax.parallel.parameters import abstract_params
+from videojam_jax.report import curves
+from videojam_jax.report.figures import Figure
+from videojam_jax.train.program import parameter_count
+
+# Of runs and of the rules of the paper's Table 3.
+LABELS = {
+    "base": "base (DiT)",
+    "control": "control (DiT, trained on)",
+    "videojam": "VideoJAM",
+    "no_text_guidance": "w/o text guidance",
+    "no_inner_guidance": "w/o Inner-Guidance",
+    "no_optical_flow": "w/o optical flow",
+    "ip2p": "IP2P guidance",
+    "videojam_without_motion": "VideoJAM, motion input dropped",
+    "real": "real clips",
+    "shuffled": "real clips, frames shuffled",
+}
+
+
+def run_curves(setting: Setting) -> list[Figure]:
+    """The losses of all trainings; nothing where no run has a log."""
+    drawn = []
+    for seed in setting.config.seeds:
+        for kind in setting.kinds:
+            path = setting.run_folder(kind, seed) / "metrics.jsonl"
+            if path.is_file():
+                name = LABELS[kind] + (f", seed {seed}" if len(setting.config.seeds) > 1 else "")
+                drawn.append(curves.Curve(name, curves.read_metrics(path)))
+    svg = curves.draw(drawn)
+    return [Figure(svg)] if svg else []
+
+
+def facts(setting: Setting) -> dict[str, object]:
+    """How an experiment was made, as names and values."""
+    seeds = tuple(setting.config.seeds)
+    found: dict[str, object] = {"experiment": setting.name}
+    for kind in setting.kinds:
+        config = setting.run_config(kind, seeds[0])
+        size = parameter_count(abstract_params(build.init(config), build.mesh(config)))
+        steps = latest_whole(setting.run_folder(kind, seeds[0]))
+        found[LABELS[kind]] = (
+            f"{size:,} parameters, {0 if steps is None else int(steps.name):,} steps of "
+            f"{config.train.batch_size} clips, {setting.config.runs[kind]}"
+        )
+    config = setting.run_config("videojam", seeds[0])
+    clip, sample = config.clip, config.sample
+    return found | {
+        "clips": f"{clip.frames} frames of {clip.height} x {clip.width}, from {config.source.name}",
+        "measured": f"{len(sampled.captions(setting))} clips for each training seed",
+        "training seeds": ", ".join(map(str, seeds)),
+        "sampler": f"{sample.steps} {sample.solver} steps, {sample.schedule} schedule; w1 = "
+        f"{sample.w_text}, w2 = {sample.w_motion} in the first {build.inner_steps(config)} steps",
+        "seed of the noise": setting.config.sample_seed,
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "versions": f"Python {platform.python_version()}, jax {jax.__version__}",
+    }
+
+
+def trust(setting: Setting) -> list[str]:
+    """What the numbers of an experiment can and cannot say, in words."""
+    seeds, clips = len(setting.config.seeds), len(sampled.captions(setting))
+    words = [
+        f"Intervals are of 95 %, over {clips} clips"
+        + (
+            " of one training. Another training of the same config would give other numbers, by "
+            "an amount that one seed cannot show: take a difference as shown for these "
+            "checkpoints, not for the method. Name more seeds (config.seeds) to learn about it."
+            if seeds == 1
+            else f" and {seeds} trainings (crossed: the clip's and the training's share of the "
+            "spread are added)."
+        )
+    ]
+    config = setting.run_config("videojam", setting.config.seeds[0])
+    if config.source.name == "simulated":
+        words.append(
+            f"The models are small ({_size(setting)} parameters, {config.train.steps:,} steps, "
+            f"clips of {config.clip.frames} x {config.clip.height} x {config.clip.width}) and see "
+            "simulated bodies alone; the paper fine-tunes 4 and 30 billion parameters that were "
+            "trained on real videos. What holds here need not hold there, and the other way round."
+        )
+    if len(setting.kinds) == 3 and not setting.is_given("control"):
+        base, control, joint = (setting.run_config(k, setting.config.seeds[0]) for k in
+                                ("base", "control", "videojam"))  # fmt: skip
+        fair = control.train.steps == joint.train.steps and (
+            control.train.batch_size == joint.train.batch_size
+        )
+        words.append(
+            f"Control and VideoJAM both start from the base ({base.train.steps:,} steps) and go on "
+            + (
+                f"for {joint.train.steps:,} steps with the same clips in the same order; the "
+                "comparison of these two is the fair one."
+                if fair
+                else "for different lengths; no comparison of these runs is quite fair."
+            )
+        )
+    return words
+
+
+def _size(setting: Setting) -> str:
+    config = setting.run_config("videojam", setting.config.seeds[0])
+    params = abstract_params(build.init(config), build.mesh(config))
+    return f"{parameter_count(params) / 1e6:.1f} million"

@@ -1,0 +1,153 @@
+"""How strong should the guidance be? A sweep of w1, w2 and the steps that have w2."""
+
+from pathlib import Path
+
+import numpy as np
+
+from videojam_jax.experiments import measured, sampled, store
+from videojam_jax.experiments.finding import LABELS, facts, run_curves, trust
+from videojam_jax.experiments.measured import Found, gather, in_range
+from videojam_jax.experiments.sampled import Row
+from videojam_jax.experiments.score import SCORE
+from videojam_jax.experiments.setting import Setting
+from videojam_jax.experiments.stages import Stage
+from videojam_jax.measure.statistics import mean_interval
+from videojam_jax.report.figures import HeatMap, draw
+from videojam_jax.report.page import ClipGrid, Section, write_report
+from videojam_jax.report.table import Quantity, Table
+
+
+def weight_rows(setting: Setting) -> list[list[Row]]:
+    """VideoJAM with every pair of weights: a list for each w2 (rows), of all w1 (columns)."""
+    section = setting.config.experiment
+    return [
+        [
+            Row(
+                f"w_text_{w_text:g}_w_motion_{w_motion:g}",
+                f"w1 = {w_text:g}, w2 = {w_motion:g}",
+                "videojam",
+                {"guidance": "videojam", "w_text": float(w_text), "w_motion": float(w_motion)},
+            )
+            for w_text in section.w_text
+        ]
+        for w_motion in section.w_motion
+    ]
+
+
+def interval_rows(setting: Setting) -> list[Row]:
+    """VideoJAM with the motion's guidance in the first steps, fewer or more of them."""
+    steps = setting.run_config("videojam", setting.config.seeds[0]).sample.steps
+    shares = sorted(set(setting.config.experiment.inner))
+    counts = sorted({round(share * steps) for share in shares})
+    return [
+        Row(f"inner_{n:04}", f"first {n} of {steps} steps", "videojam",
+            {"guidance": "videojam", "inner_share": n / steps})
+        for n in counts
+    ]  # fmt: skip
+
+
+def _all_rows(setting: Setting) -> list[Row]:
+    return [*(row for line in weight_rows(setting) for row in line), *interval_rows(setting)]
+
+
+def stages(setting: Setting) -> list[Stage]:
+    return measured.stages(setting, _all_rows(setting))
+
+
+def report(setting: Setting) -> list[Path]:
+    """Heat maps of every measure over w1 and w2, and a table over the interval."""
+    found = {
+        row.name: gather(
+            [
+                sampled.row_folder(setting, row, seed) / "measures.json"
+                for seed in setting.config.seeds
+            ]
+        )
+        for row in _all_rows(setting)
+    }
+    sections = [
+        Section(
+            "Weights",
+            "w1 pulls towards the text, w2 towards the model's own motion, in the first steps. "
+            "Means over clips and seeds; more is better where nothing else is said.",
+            [draw(three) for three in _triples(_maps(setting, found))],
+        ),
+        Section(
+            "Steps with the motion's guidance",
+            "At the weights of the run's own config; in the steps after, text guidance alone.",
+            [_interval_table(setting, found)],
+        ),
+        Section("How far to trust this", parts=[*trust(setting), TRUST]),
+        Section("Losses in training", parts=run_curves(setting)),
+        Section("Clips", "One caption with all weights.", [_grid(setting)]),
+    ]
+    return write_report(
+        setting.folder / "report.html",
+        title="How strong should the guidance be?",
+        sections=sections,
+        facts=facts(setting),
+    )
+
+
+def _measures(found: dict[str, Found]):
+    values = next(iter(found.values())).values
+    known = {"motion_score": SCORE, **measured.MEASURES}
+    return {name: one for name, one in known.items()
+            if name in values and np.isfinite(values[name]).any()}  # fmt: skip
+
+
+def _maps(setting: Setting, found: dict[str, Found]) -> list[HeatMap]:
+    section, rows = setting.config.experiment, weight_rows(setting)
+    return [
+        HeatMap(
+            f"{measure.name}{BETTER[measure.better]}",
+            np.array([[mean_interval(found[r.name].values[name]).mean for r in l] for l in rows]),
+            [f"{w:g}" for w in section.w_motion],
+            [f"{w:g}" for w in section.w_text],
+            unit=measure.unit,
+            row_title="w2 (motion)",
+            column_title="w1 (text)",
+        )
+        for name, measure in _measures(found).items()
+    ]
+
+
+def _triples(maps: list[HeatMap]) -> list[list[HeatMap]]:
+    return [maps[i : i + 3] for i in range(0, len(maps), 3)]
+
+
+def _interval_table(setting: Setting, found: dict[str, Found]) -> Table:
+    return Table(
+        "",
+        [
+            Quantity(
+                measure.name,
+                {row.label: in_range(mean_interval(found[row.name].values[name]), measure)
+                 for row in interval_rows(setting)},
+                measure.unit,
+                measure.meaning,
+            )
+            for name, measure in _measures(found).items()
+        ],
+    )  # fmt: skip
+
+
+def _grid(setting: Setting) -> ClipGrid:
+    """The first caption: a card for each w2, with all w1."""
+    seed, lines = setting.config.seeds[0], []
+    for line in weight_rows(setting):
+        videos = [
+            store.first_clips(sampled.row_folder(setting, row, seed), 1).videos[0] for row in line
+        ]
+        lines.append((f"w2 = {line[0].sample['w_motion']:g}", videos))
+    labels = [f"w1 = {w:g}" for w in setting.config.experiment.w_text]
+    caption = sampled.captions(setting)[0]
+    fps = setting.run_config("videojam", seed).clip.fps
+    return ClipGrid(f"{LABELS['videojam']}: “{caption}”", labels, lines, fps)
+
+
+BETTER = {1: "", 0: " (neither is better)", -1: " (less is better)"}
+TRUST = (
+    "The best cell of a map is the best of many: its value is flattered by chance. Choose weights "
+    "here and measure them on other clips (another config.held_out, another sample_seed)."
+)

@@ -1,0 +1,133 @@
+"""The stages in which stored clips are measured, and what was measured as arrays."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from videojam_jax.experiments import sampled, store
+from videojam_jax.experiments.measuring import Measured, measure
+from videojam_jax.experiments.sampled import Row
+from videojam_jax.experiments.score import motion_score
+from videojam_jax.experiments.setting import Setting
+from videojam_jax.experiments.stages import Stage, training_stages
+from videojam_jax.measure.flow import FLOW_MEASURES
+from videojam_jax.measure.measure import Measure
+from videojam_jax.measure.physics import PHYSICS_MEASURES
+from videojam_jax.measure.statistics import Interval
+from videojam_jax.parallel import distributed
+from videojam_jax.terminal.progress import progress
+
+MEASURES: dict[str, Measure] = {**PHYSICS_MEASURES, **FLOW_MEASURES}
+FORMAT = 1  # of the file; raised when a measure's definition changes
+
+
+def stages(setting: Setting, rows: Sequence[Row]) -> list[Stage]:
+    """Trains what is missing, measures the held-out clips, then samples and measures each row."""
+    params_of = sampled.latest_params(setting)
+    parts = training_stages(setting)
+    if sampled.has_real(setting):
+        parts += [sampled.held_out_stage(setting), sampled.real_stage(setting)]
+        parts += _real_stages(setting)
+    for seed in setting.config.seeds:
+        for row in rows:
+            parts.append(sampled.row_stage(setting, row, seed, params_of))
+            parts.append(_row_stage(setting, row, seed))
+    return parts
+
+
+def _row_stage(setting: Setting, row: Row, seed: int) -> Stage:
+    """Measures a sampled row."""
+    folder = sampled.row_folder(setting, row, seed)
+    return Stage(
+        f"measure {row.label}, seed {seed}",
+        *_stage(setting, folder, folder / "measures.json"),
+    )
+
+
+def _real_stages(setting: Setting) -> list[Stage]:
+    """Measures the held-out clips, and the same with their frames shuffled: ceiling and floor."""
+    folder = sampled.real_folder(setting)
+    return [
+        Stage("measure held-out clips", *_stage(setting, folder, folder / "measures.json")),
+        Stage(
+            "measure held-out clips with their frames shuffled",
+            *_stage(setting, folder, folder / "shuffled.json", shuffled=True),
+        ),
+    ]
+
+
+def read(path: Path) -> Measured:
+    """What a stage wrote."""
+    tree = store.read_json(path)
+
+    def arrays(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return {name: np.array(values, np.float64) for name, values in tree.items()}
+
+    return Measured(arrays(tree["values"]), arrays(tree["features"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was measured of one row over all seeds.
+
+    Attributes:
+      values: for each measure `[seeds, clips]`.
+      features: for each feature, for each seed `[clips, d]`.
+    """
+
+    values: Mapping[str, Float[np.ndarray, "seeds clips"]]
+    features: Mapping[str, list[Float[np.ndarray, "clips d"]]]
+
+
+def gather(paths: list[Path]) -> Found:
+    """One row's measurements, a file a seed, with the score that sums them up."""
+    parts = [read(path) for path in paths]
+    values = {name: np.stack([part.values[name] for part in parts]) for name in parts[0].values}
+    values["motion_score"] = motion_score(values)
+    return Found(
+        values, {name: [part.features[name] for part in parts] for name in parts[0].features}
+    )
+
+
+def in_range(interval: Interval, measure: Measure) -> Interval:
+    """An interval without what the measure cannot be: shares lie from 0 to 1."""
+    if measure.ideal is not None and measure.worst is not None:
+        return interval.within(*sorted((measure.ideal, measure.worst)))
+    return interval.within(0.0, 1.0) if measure.unit == "%" else interval
+
+
+def _stage(setting: Setting, folder: Path, out: Path, shuffled: bool = False):
+    """`(is_done, make)` of the measurement of the clips in a folder; process 0 makes it."""
+
+    def origin() -> dict[str, Any]:
+        return {"format": FORMAT, "clips": store.read_json(folder / store.ORIGIN)["digest"],
+                "shuffled": shuffled}  # fmt: skip
+
+    def is_done() -> bool:
+        return store.is_of(out, origin())
+
+    def make() -> None:
+        if not distributed.leader():
+            return
+        config = setting.run_config("videojam", setting.config.seeds[0])
+        captions = sampled.captions(setting)
+        with progress(len(captions), 0, "clips") as tell:
+            found = measure(
+                store.batches(folder),
+                captions,
+                config.clip.fps,
+                simulated=config.source.name == "simulated",
+                shuffled=shuffled,
+                tell=tell,
+            )
+        content = {
+            "values": {name: array.tolist() for name, array in found.values.items()},
+            "features": {name: array.tolist() for name, array in found.features.items()},
+        }
+        store.write_json(out, content, origin())
+
+    return is_done, make

@@ -1,0 +1,193 @@
+"""The stages in which clips are sampled from a run, or taken from the held-out ones."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import FrozenConfigDict
+
+from videojam_jax import build, configuration, frozen
+from videojam_jax.checkpoints.read import latest_whole
+from videojam_jax.config.schema import Config
+from videojam_jax.data import loader
+from videojam_jax.experiments import store
+from videojam_jax.experiments.setting import Setting
+from videojam_jax.experiments.stages import Stage, data_stage
+from videojam_jax.keys import SAMPLES, tagged
+from videojam_jax.parallel import distributed
+from videojam_jax.randomness import PURPOSES
+from videojam_jax.sample import prompts
+from videojam_jax.sample.clips import to_clips
+from videojam_jax.sample.generate import make_generate
+from videojam_jax.sample.job import trained_params
+from videojam_jax.terminal.progress import progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One way to sample: a run, and what its config's `sample` section has instead.
+
+    Attributes:
+      name: of its folder.
+      label: as reports show it.
+      kind: base, control or videojam.
+      sample: changed keys.
+      start: sampling steps that are left out, see `sample.generate.jitted_sampler`.
+    """
+
+    name: str
+    label: str
+    kind: str
+    sample: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    start: int = 0
+
+
+def held_out_stage(setting: Setting) -> Stage:
+    return data_stage(
+        "prepare held-out clips", setting.held_out(), setting.folder / "held_out_data"
+    )
+
+
+def has_real(setting: Setting) -> bool:
+    """Whether there are real clips to compare with: not where captions alone are given."""
+    return not setting.config.prompts
+
+
+def records(setting: Setting) -> list[dict]:
+    """The held-out clips that are measured."""
+    dataset = loader.open_dataset(setting.folder / "held_out_data")
+    return [dataset[i] for i in range(min(setting.config.clips, len(dataset)))]
+
+
+def captions(setting: Setting) -> list[str]:
+    """What is asked of every run, in the same order."""
+    if not setting.config.prompts:
+        return [record["caption"] for record in records(setting)]
+    return prompts.load_prompts(setting.config.prompts).texts[: setting.config.clips]
+
+
+def real_folder(setting: Setting) -> Path:
+    return setting.folder / "real"
+
+
+def real_origin(setting: Setting) -> dict[str, Any]:
+    held_out = setting.held_out()
+    return {"held_out": build.preparation(held_out), "source": held_out.source.to_dict(),
+            "clips": setting.config.clips}  # fmt: skip
+
+
+def real_stage(setting: Setting) -> Stage:
+    """The held-out clips as what sampled ones are compared with: decoded from their latents."""
+    folder, size = real_folder(setting), 16
+
+    def is_done() -> bool:
+        return store.is_of(folder / store.ORIGIN, real_origin(setting)) and len(
+            store.finished(folder)
+        ) == len(records(setting))
+
+    def make() -> None:
+        if not distributed.leader():
+            return
+        store.begin(folder, real_origin(setting))
+        config, found = setting.held_out(), records(setting)
+        decoder = frozen.autoencoder(config)
+        for first in range(0, len(found), size):
+            part = found[first : first + size]
+            latents = (
+                np.stack([record[name].astype(np.float32) for record in part])
+                for name in ("video", "motion")
+            )
+            store.save(folder, first, to_clips(*latents, decoder, config.motion.sigma))
+
+    return Stage("decode held-out clips", is_done, make)
+
+
+def row_folder(setting: Setting, row: Row, seed: int) -> Path:
+    return setting.folder / f"seed_{seed}" / row.name
+
+
+def row_config(setting: Setting, row: Row, seed: int) -> FrozenConfigDict:
+    """The run's config with what the row changes of its sampling."""
+    tree = setting.run_config(row.kind, seed).to_dict()
+    configuration.merge(tree, {"sample": dict(row.sample)})
+    return configuration.resolve(tree)
+
+
+def row_origin(setting: Setting, row: Row, seed: int) -> dict[str, Any]:
+    """All that shapes a row's clips: its run and those it came from, sampler, captions, noise."""
+    whole = latest_whole(setting.run_folder(row.kind, seed))
+    config = row_config(setting, row, seed)
+    return {
+        "runs": {kind: _training(setting, kind, seed) for kind in ("base", row.kind)},
+        "step": None if whole is None else int(whole.name),
+        "config": tagged(Config, config, SAMPLES),
+        "captions": captions(setting),
+        "seed": setting.config.sample_seed,
+        "noise": PURPOSES["sampling"],
+        "start": row.start,
+        "clean": real_origin(setting) if row.start else None,
+    }
+
+
+def _training(setting: Setting, kind: str, seed: int) -> dict[str, Any]:
+    tree = setting.run_config(kind, seed).to_dict()
+    for name in ("sample", "mesh", "prepare"):
+        del tree[name]
+    # Not the workdir's own path: it may be moved.
+    given = str(setting.run_folder(kind, seed)) if setting.is_given(kind) else ""
+    return {"seed": seed, "given": given, "config": tree}
+
+
+def row_stage(setting: Setting, row: Row, seed: int, params_of: Callable) -> Stage:
+    """Samples a row's clips; every process of a run decodes and writes a share of the batches."""
+    folder = row_folder(setting, row, seed)
+
+    def is_done() -> bool:
+        origin = row_origin(setting, row, seed)
+        return store.is_of(folder / store.ORIGIN, origin) and len(store.finished(folder)) == len(
+            captions(setting)
+        )
+
+    def make() -> None:
+        if distributed.leader():
+            store.begin(folder, row_origin(setting, row, seed))
+        distributed.barrier(f"{folder} is there")
+        config = row_config(setting, row, seed)
+        finished = _numbers(store.finished(folder) if distributed.leader() else None)
+        clean: Sequence[np.ndarray] = ()
+        if row.start:
+            names = ("video", "motion") if config.model.motion else ("video",)
+            found = records(setting)
+            clean = [np.stack([record[name] for record in found]) for name in names]
+        asked, decoder = captions(setting), frozen.autoencoder(config)
+        generate = make_generate(config, row.start)
+        params = params_of(row.kind, seed)
+        with progress(len(asked), len(finished), "clips") as tell:
+            made = generate(params, asked, setting.config.sample_seed, finished, clean)
+            for number, (numbers, latents, motions) in enumerate(made):
+                if number % jax.process_count() == jax.process_index():
+                    clips = to_clips(latents, motions, decoder, config.motion.sigma)
+                    store.save(folder, numbers[0], clips)
+                tell(numbers[-1] + 1)
+
+    return Stage(f"sample {row.label}, seed {seed}", is_done, make)
+
+
+def latest_params(setting: Setting) -> Callable:
+    """`params_of(kind, seed)`: a run's parameters; those that were asked for last are kept."""
+
+    @functools.lru_cache(maxsize=1)
+    def params_of(kind: str, seed: int) -> Any:
+        return trained_params(setting.run_config(kind, seed), setting.run_folder(kind, seed))[0]
+
+    return params_of
+
+
+def _numbers(found: set[int] | None) -> set[int]:
+    """Process 0's numbers, in every process."""
+    words = distributed.broadcast_text(None if found is None else " ".join(map(str, found)))
+    return {int(word) for word in words.split()}

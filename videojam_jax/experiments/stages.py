@@ -1,0 +1,124 @@
+"""An experiment as stages, each of which is done once, however often it is run."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+
+from videojam_jax import build, configuration
+from videojam_jax.checkpoints.read import latest_whole
+from videojam_jax.data import loader, manifest
+from videojam_jax.errors import UserError
+from videojam_jax.experiments.setting import Setting
+from videojam_jax.parallel import distributed
+from videojam_jax.terminal.progress import progress
+from videojam_jax.train.loop import train
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of an experiment that others go on from.
+
+    Attributes:
+      name: as it is told.
+      is_done: looks whether all of it is on disk, and made as it would be made now.
+      make: does what is missing of it; True when a signal stopped it.
+    """
+
+    name: str
+    is_done: Callable[[], bool]
+    make: Callable[[], bool | None]
+
+
+def run_stages(stages: Sequence[Stage], tell: Callable[[str], None]) -> bool:
+    """Does the stages that are not done, in order; False when a signal stopped one.
+
+    To be called alike by every process of a run; process 0 looks what is done.
+    """
+    for number, stage in enumerate(stages, 1):
+        done = distributed.broadcast_text(str(stage.is_done()) if distributed.leader() else None)
+        tell(f"[{number}/{len(stages)}] {stage.name}{': done' if done == 'True' else ''}")
+        if done == "True":
+            continue
+        if stage.make():
+            return False
+        distributed.barrier(stage.name)
+    return True
+
+
+def data_stage(name: str, config, folder: Path) -> Stage:
+    """Clips prepared as a config says, each process its share."""
+
+    def is_done() -> bool:
+        try:
+            dataset = loader.open_dataset(folder)
+        except UserError:
+            return False
+        # Clips of one's own may have been prepared in any way that gives these latents.
+        if config.source.name == "simulated":
+            source = build.source(config)
+            now = {**build.preparation(config), "source": source.describe(), "clips": len(source)}
+            manifest.check_settings(folder, {**dataset.manifest["settings"], **now})
+        return True
+
+    def make() -> None:
+        share = jax.process_index(), jax.process_count()
+        _prepare(config, folder, *share)
+        distributed.barrier(f"{name}: all shards")
+        # Whoever was last has found all shards whole, unless two were last at once.
+        if distributed.leader():
+            _prepare(config, folder, 0, 1)
+
+    return Stage(name, is_done, make)
+
+
+def _prepare(config, folder: Path, process: int, processes: int) -> None:
+    source = build.source(config)
+    with progress(len(source), 0, "clips") as tell:
+        build.prepare(config, source, folder, lambda done, *_: tell(done), process, processes)
+
+
+def training_stages(setting: Setting) -> list[Stage]:
+    """The data, and for every seed the runs, as far as the config does not name trained ones."""
+    runs = _own_runs(setting)
+    if not runs:
+        return []
+    config = setting.run_config("videojam", setting.config.seeds[0])
+    stages = [data_stage("prepare the clips to train on", config, setting.workdir / "data")]
+    return stages + [_training(setting, kind, seed) for kind, seed in runs]
+
+
+def untrained(setting: Setting) -> list[Path]:
+    """The folders of the runs that are still to be trained, or to be trained further."""
+    return [
+        setting.run_folder(kind, seed)
+        for kind, seed in _own_runs(setting)
+        if not _is_trained(setting.run_config(kind, seed), setting.run_folder(kind, seed))
+    ]
+
+
+def _own_runs(setting: Setting) -> list[tuple[str, int]]:
+    """Kind and seed of the runs that are trained here, in the order in which they are."""
+    kinds = [kind for kind in setting.kinds if not setting.is_given(kind)]
+    return [(kind, seed) for seed in setting.config.seeds for kind in kinds]
+
+
+def _is_trained(config, folder: Path) -> bool:
+    whole = latest_whole(folder)
+    return whole is not None and int(whole.name) >= config.train.steps
+
+
+def _training(setting: Setting, kind: str, seed: int) -> Stage:
+    config, folder = setting.run_config(kind, seed), setting.run_folder(kind, seed)
+
+    def is_done() -> bool:
+        return _is_trained(config, folder)
+
+    def make() -> bool:
+        if distributed.leader():
+            folder.mkdir(parents=True, exist_ok=True)
+        distributed.barrier(f"{folder} is there")
+        return train(config, configuration.to_json(config), folder).stopped
+
+    return Stage(f"train {kind}, seed {seed}", is_done, make)

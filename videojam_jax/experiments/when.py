@@ -1,0 +1,178 @@
+"""When is motion decided? Clips noised to some way and sampled on from there.
+
+VideoJAM (arXiv 2502.02492, figure 8): real clips are noised to steps 20, 60 and 80 of 100 of
+the sampler and sampled from there. What of the clip comes back was decided before that step.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from videojam_jax import build
+from videojam_jax.experiments import sampled, store
+from videojam_jax.experiments.finding import LABELS, facts, run_curves, trust
+from videojam_jax.experiments.sampled import Row
+from videojam_jax.experiments.setting import Setting
+from videojam_jax.experiments.stages import Stage, training_stages
+from videojam_jax.measure import warping
+from videojam_jax.measure.agreement import agreement
+from videojam_jax.measure.flow import measured_flow
+from videojam_jax.measure.statistics import mean_interval
+from videojam_jax.motion.flow_rgb import repeat_last
+from videojam_jax.parallel import distributed
+from videojam_jax.report.figures import Curves, Line, draw
+from videojam_jax.report.page import ClipGrid, Section, write_report
+from videojam_jax.report.table import Quantity, Table
+from videojam_jax.terminal.progress import progress
+
+KEPT = {
+    "motion": "share of the input's motion, by measured flow, on which the clip's agrees with it",
+    "pixels": "1 - mean absolute difference to the input's pixels, of the range of a pixel",
+}
+
+
+def rows(setting: Setting) -> list[Row]:
+    """Every run, from every share of the sampler's way that the config names, and from noise."""
+    found = []
+    for kind in setting.kinds:
+        config = setting.run_config(kind, setting.config.seeds[0])
+        rule = {"guidance": "videojam" if kind == "videojam" else "dit"}
+        for start in steps(setting, config.sample.steps):
+            found.append(Row(f"{kind}_from_{start:04}", LABELS[kind], kind, rule, start))
+    return found
+
+
+def steps(setting: Setting, of: int) -> list[int]:
+    """The sampling steps that are left out, of so many; 0 (from noise) is always among them."""
+    return sorted({0, *(min(round(share * of), of - 1) for share in setting.config.experiment.kept)})
+
+
+def stages(setting: Setting) -> list[Stage]:
+    params_of = sampled.latest_params(setting)
+    parts = [*training_stages(setting), sampled.held_out_stage(setting),
+             sampled.real_stage(setting)]  # fmt: skip
+    for seed in setting.config.seeds:
+        for row in rows(setting):
+            parts.append(sampled.row_stage(setting, row, seed, params_of))
+            parts.append(_compare_stage(setting, row, seed))
+    return parts
+
+
+def kept(
+    video: UInt8[np.ndarray, "t h w 3"], given: UInt8[np.ndarray, "t h w 3"]
+) -> dict[str, float]:
+    """How much of a clip came back, each in [0, 1]; `KEPT` defines them."""
+    difference = np.abs(video.astype(np.float32) - given.astype(np.float32)).mean() / 255
+    wanted = measured_flow(given)
+    backward = np.ascontiguousarray(measured_flow(given[::-1])[::-1])
+    weights = warping.weights(warping.hidden(wanted, backward))
+    came = repeat_last(measured_flow(video))
+    return {"motion": agreement(given, came, wanted, weights), "pixels": 1 - float(difference)}
+
+
+def _compare_stage(setting: Setting, row: Row, seed: int) -> Stage:
+    folder = sampled.row_folder(setting, row, seed)
+    out = folder / "kept.json"
+
+    def origin():
+        real = sampled.real_folder(setting)
+        return {"clips": store.read_json(folder / store.ORIGIN)["digest"],
+                "real": store.read_json(real / store.ORIGIN)["digest"]}  # fmt: skip
+
+    def make() -> None:
+        if not distributed.leader():
+            return
+        pairs = zip(store.videos(folder), store.videos(sampled.real_folder(setting)), strict=True)
+        found = []
+        with progress(len(sampled.captions(setting)), 0, "clips") as tell:
+            for video, given in pairs:
+                found.append(kept(video, given))
+                tell(len(found))
+        store.write_json(out, {name: [one[name] for one in found] for name in KEPT}, origin())
+
+    name = f"compare {row.label} from step {row.start} with the input, seed {seed}"
+    return Stage(name, lambda: store.is_of(out, origin()), make)
+
+
+def report(setting: Setting) -> list[Path]:
+    """How much comes back from each step, as curves, a table and clips."""
+    found = {row.name: _read(setting, row) for row in rows(setting)}
+    panels = [
+        Curves(
+            {"motion": "Motion that came back", "pixels": "Pixels that came back"}[name],
+            [_line(setting, kind, found, name) for kind in setting.kinds],
+            x_label="sampling step that the clip is noised to",
+            y_limits=(0.0, 1.0) if name == "motion" else None,
+        )
+        for name in KEPT
+    ]
+    sections = [
+        Section(
+            "Figure 8 of the paper",
+            "Held-out clips noised to a step of the sampler and sampled on. Step 0 is pure noise: "
+            "what agrees there is chance. Bands: 95 % of the mean.",
+            [draw(panels), _table(setting, found)],
+        ),
+        Section("How far to trust this", parts=trust(setting)),
+        Section("Losses in training", parts=run_curves(setting)),
+        Section("Clips", "Each caption's input, and what was sampled from it.", _grids(setting)),
+    ]
+    return write_report(
+        setting.folder / "report.html",
+        title="When is motion decided?",
+        sections=sections,
+        facts=facts(setting),
+    )
+
+
+def _read(setting: Setting, row: Row) -> dict[str, Float[np.ndarray, "seeds clips"]]:
+    trees = [
+        store.read_json(sampled.row_folder(setting, row, seed) / "kept.json")
+        for seed in setting.config.seeds
+    ]
+    return {name: np.array([tree[name] for tree in trees], np.float64) for name in KEPT}
+
+
+def _line(setting: Setting, kind: str, found, name: str) -> Line:
+    of_kind = [row for row in rows(setting) if row.kind == kind]
+    intervals = [mean_interval(found[row.name][name]) for row in of_kind]
+    ends = ([getattr(one, end) for one in intervals] for end in ("mean", "low", "high"))
+    return Line(LABELS[kind], [row.start for row in of_kind], *ends)
+
+
+def _table(setting: Setting, found) -> Table:
+    quantities = []
+    for name, meaning in KEPT.items():
+        for i, start in enumerate(sorted({row.start for row in rows(setting)})):
+            values = {
+                row.label: mean_interval(found[row.name][name])
+                for row in rows(setting)
+                if row.start == start
+            }
+            config = setting.run_config("videojam", setting.config.seeds[0])
+            where = f"from step {start} of {config.sample.steps}, t = {_time(config, start)}"
+            quantities.append(Quantity(f"{name}, {where}", values, "%", "" if i else meaning))
+    return Table("", quantities)
+
+
+def _time(config, start: int) -> str:
+    return f"{build.times(config)[start]:.3f}"
+
+
+def _grids(setting: Setting) -> list[ClipGrid]:
+    """A grid for each run: the input, and what was sampled from each step."""
+    grids, seed, count = [], setting.config.seeds[0], setting.config.shown
+    asked = sampled.captions(setting)[:count]
+    real = store.first_clips(sampled.real_folder(setting), count).videos
+    for kind in setting.kinds:
+        of_kind = [row for row in rows(setting) if row.kind == kind]
+        videos = [
+            store.first_clips(sampled.row_folder(setting, row, seed), count).videos
+            for row in of_kind
+        ]
+        lines = [(caption, [real[i], *(v[i] for v in videos)]) for i, caption in enumerate(asked)]
+        labels = ["input", *(f"from step {row.start}" for row in of_kind)]
+        fps = setting.run_config(kind, seed).clip.fps
+        grids.append(ClipGrid(LABELS[kind], labels, lines, fps))
+    return grids
