@@ -31,8 +31,8 @@ from videojam_jax.models.autoencoders.reconstruction import (
 )
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.randomness import key_for
-from videojam_jax.train import autoencoding
 from videojam_jax.train.autoencoder_step import make_step
+from videojam_jax.train.autoencoding import Autoencoding
 from videojam_jax.train.state import TrainState
 
 STEPS = 6
@@ -207,7 +207,7 @@ def config(*arguments):
 
 def task(tmp_path, *arguments):
     mesh = make_mesh({"data": 1}, jax.devices()[:1])
-    return autoencoding.task(config(*arguments), tmp_path, mesh)
+    return Autoencoding(config(*arguments), tmp_path, mesh)
 
 
 def test_a_great_gradient_of_the_discriminator_does_not_shrink_the_autoencoders_step(tmp_path):

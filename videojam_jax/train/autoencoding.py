@@ -22,124 +22,112 @@ from videojam_jax.train.held_out import HeldOut
 from videojam_jax.train.program import optimizer_of
 from videojam_jax.train.run_log import RunLog
 from videojam_jax.train.state import TrainState
-from videojam_jax.train.task import Task
 
 
-def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
-    """The training that a config describes.
+class Autoencoding:
+    """The `Task` of a config that trains an autoencoder.
 
     Raises:
       UserError: the source has no clips, or too few of them; a batch too small for the share
         of it that is to be flow clips.
     """
-    section, losses = config.train, config.reconstruction
-    has_flow = any(
-        raw_clips.is_flow_row(row, losses.flow_share) for row in range(section.batch_size)
-    )
-    if losses.flow_share and not has_flow:
-        raise UserError(
-            f"config.reconstruction.flow_share = {losses.flow_share} of a batch of "
-            f"{section.batch_size} is not one flow clip: raise it, or config.train.batch_size "
-            "(flow_share = 0 trains on none)"
+
+    def __init__(self, config: FrozenConfigDict, workdir: Path, mesh: Mesh):
+        size, share = config.train.batch_size, config.reconstruction.flow_share
+        self._has_flow = any(raw_clips.is_flow_row(row, share) for row in range(size))
+        if share and not self._has_flow:
+            raise UserError(
+                f"config.reconstruction.flow_share = {share} of a batch of {size} is not one flow "
+                "clip: raise it, or config.train.batch_size (flow_share = 0 trains on none)"
+            )
+        self._config, self._mesh = config, mesh
+        self._source = build.source(config)
+        held_out = build.held_out(config, len(self._source))
+        self._net, self._discriminator = build.autoencoder_net(config), build.discriminator(config)
+        self._flow = build.flow_estimator(config)
+        self._held_out = HeldOut(
+            config, self._net, self._source, held_out, self._flow, workdir, mesh
         )
-    source = build.source(config)
-    held_out = build.held_out(config, len(source))
-    net, discriminator = build.autoencoder_net(config), build.discriminator(config)
-    architecture = build.autoencoder_architecture(config)
-    flow = build.flow_estimator(config)
-
-    def clip_batches(step: int, flow_share: float, image_share: float):
-        return raw_clips.batches(
-            source,
-            flow=flow,
-            sigma=config.motion.sigma,
-            seed=config.seed,
-            batch_size=section.batch_size,
-            clips=held_out.start,
-            start_step=step,
-            rows=local_rows(mesh, section.batch_size),
-            flow_share=flow_share,
-            image_share=image_share,
-            threads=section.loader_threads,
-            tell_bad=lambda bad: print(f"set aside: {bad}", flush=True),
+        self.title = f"temporal autoencoder of {' x '.join(map(str, config.tae.compression))}"
+        self.clips = held_out.start
+        self.architecture = build.autoencoder_architecture(config)
+        self.init = build.autoencoder_init(config)
+        self.optimizer = optimizer_of(config)
+        if self._discriminator:
+            # Each with its own norm of the gradient, which would tie one's step to the other's.
+            parts = {part: part for part in ("autoencoder", "discriminator")}
+            self.optimizer = optax.partition(dict.fromkeys(parts, self.optimizer), parts)
+        # One program for all checkpoints.
+        self._moments = jax.jit(
+            partitioned(mesh, self._moments_of), out_shardings=replicated(mesh)
         )
 
-    optimizer = optimizer_of(config)
-    if discriminator:
-        # Each with its own norm of the gradient, which would tie one's step to the other's.
-        parts = ("autoencoder", "discriminator")
-        optimizer = optax.partition({part: optimizer for part in parts}, dict(zip(parts, parts)))
-
-    def compiled():
+    def compiled(self):
         step = make_step(
-            net,
-            discriminator,
-            optimizer,
-            build.reconstruction_options(config),
-            seed=config.seed,
-            ema_decay=config.optimizer.ema_decay,
-            has_flow=has_flow,
+            self._net,
+            self._discriminator,
+            self.optimizer,
+            build.reconstruction_options(self._config),
+            seed=self._config.seed,
+            ema_decay=self._config.optimizer.ema_decay,
+            has_flow=self._has_flow,
         )
-        return jax.jit(partitioned(mesh, step), donate_argnums=0)
+        return jax.jit(partitioned(self._mesh, step), donate_argnums=0)
 
-    def rate(steps_per_second: float) -> dict[str, float]:
-        frames = section.batch_size * config.clip.frames / jax.device_count()
+    def batches(self, step: int):
+        losses = self._config.reconstruction
+        return self._batches(step, losses.flow_share, losses.image_share)
+
+    def rate(self, steps_per_second: float) -> dict[str, float]:
+        config = self._config
+        frames = config.train.batch_size * config.clip.frames / jax.device_count()
         return {
             "steps_per_second": steps_per_second,
             "frames_per_second_per_device": steps_per_second * frames,
         }
 
-    def from_run(other: Path, abstract: TrainState):
+    def from_run(self, other: Path, abstract: TrainState):
         params, step = restore_params(
-            other, abstract.params, architecture, ema=True
+            other, abstract.params, self.architecture, ema=True
         )
         return params, step, "averaged parameters"
 
-    # One program for all checkpoints.
-    encode = jax.jit(
-        partitioned(mesh, lambda params, video: _moments(net, params, video)),
-        out_shardings=replicated(mesh),
-    )
+    def show(self, state: TrainState, step: int, log: RunLog | None) -> None:
+        self._held_out.show(state.ema_params, step, log)
 
-    def latent(params) -> dict:
-        return _measured(encode, params, mesh, clip_batches(0, 0.0, 0.0), config)
+    def latent(self, params) -> dict:
+        """Shift and scale of the latents of the first clips of the data."""
+        size = self._config.train.batch_size
+        batches = self._batches(0, 0.0, 0.0)
+        total, clips = None, 0
+        while clips < self._config.reconstruction.latent_clips:
+            batch = to_global(self._mesh, next(batches), size)
+            found = self._moments(params["autoencoder"], batch["video"])
+            # In float64, since they are added up over many batches.
+            found = jax.tree.map(lambda x: fetched(x).astype(np.float64), found)
+            total = found if total is None else reconstruction.merge(total, found)
+            clips += size
+        batches.close()
+        shift, scale = reconstruction.shift_and_scale(total)
+        return {"shift": shift.tolist(), "scale": scale.tolist(), "clips": clips}
 
-    measured = HeldOut(config, net, source, held_out, flow, workdir, mesh)
+    def _moments_of(self, params, video) -> reconstruction.Moments:
+        mean, _ = self._net.apply({"params": params}, from_uint8(video), method="encode_moments")
+        return reconstruction.moments(mean)
 
-    def show(state: TrainState, step: int, log: RunLog | None) -> None:
-        measured.show(state.ema_params, step, log)
-
-    return Task(
-        title=f"temporal autoencoder of {' x '.join(map(str, config.tae.compression))}",
-        clips=held_out.start,
-        architecture=architecture,
-        init=build.autoencoder_init(config),
-        optimizer=optimizer,
-        compiled=compiled,
-        batches=lambda step: clip_batches(step, losses.flow_share, losses.image_share),
-        rate=rate,
-        from_run=from_run,
-        show=show if section.sample_every else None,
-        latent=latent,
-    )
-
-
-def _measured(encode, params, mesh: Mesh, batches, config: FrozenConfigDict) -> dict:
-    """Shift and scale of the latents of the first clips of the data, as a checkpoint keeps them."""
-    size = config.train.batch_size
-    total, clips = None, 0
-    while clips < config.reconstruction.latent_clips:
-        batch = to_global(mesh, next(batches), size)
-        found = encode(params["autoencoder"], batch["video"])
-        # In float64, since they are added up over many batches.
-        found = jax.tree.map(lambda x: fetched(x).astype(np.float64), found)
-        total = found if total is None else reconstruction.merge(total, found)
-        clips += size
-    batches.close()
-    shift, scale = reconstruction.shift_and_scale(total)
-    return {"shift": shift.tolist(), "scale": scale.tolist(), "clips": clips}
-
-
-def _moments(net, params, video) -> reconstruction.Moments:
-    mean, _ = net.apply({"params": params}, from_uint8(video), method="encode_moments")
-    return reconstruction.moments(mean)
+    def _batches(self, step: int, flow_share: float, image_share: float):
+        section = self._config.train
+        return raw_clips.batches(
+            self._source,
+            flow=self._flow,
+            sigma=self._config.motion.sigma,
+            seed=self._config.seed,
+            batch_size=section.batch_size,
+            clips=self.clips,
+            start_step=step,
+            rows=local_rows(self._mesh, section.batch_size),
+            flow_share=flow_share,
+            image_share=image_share,
+            threads=section.loader_threads,
+            tell_bad=lambda bad: print(f"set aside: {bad}", flush=True),
+        )

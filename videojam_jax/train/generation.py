@@ -21,52 +21,72 @@ from videojam_jax.train import throughput
 from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.run_log import RunLog
 from videojam_jax.train.state import TrainState
-from videojam_jax.train.task import Task
 
 
-def task(config: FrozenConfigDict, workdir: Path, mesh: Mesh) -> Task:
-    """The training that a config describes.
+class Generation:
+    """The `Task` of a config that trains a base model or VideoJAM.
 
     Raises:
       UserError: the prepared clips are missing, or not those of this config.
     """
-    section = config.train
-    dataset = loader.open_dataset(beside(section.dataset, workdir))
-    _check_dataset(dataset, config)
-    for line in _other_settings(dataset, config):
-        print(line, flush=True)
-    lengths = build.text_lengths(config)
-    null = records.pad_text([dataset.null_text], lengths).row(0)
 
-    def compiled():
-        on_devices = jax.device_put(null, replicated(mesh))
-        step = jitted_step(config, mesh)
-        return lambda state, batch: step(state, batch, on_devices)
+    def __init__(self, config: FrozenConfigDict, workdir: Path, mesh: Mesh):
+        section = config.train
+        self._config, self._mesh = config, mesh
+        self._dataset = loader.open_dataset(beside(section.dataset, workdir))
+        _check_dataset(self._dataset, config)
+        for line in _other_settings(self._dataset, config):
+            print(line, flush=True)
+        self.title = "VideoJAM" if config.model.motion else "base model"
+        self.clips = len(self._dataset)
+        self.architecture = build.architecture(config)
+        self.init = build.init(config)
+        self.optimizer = optimizer_of(config)
+        self._show = sample_writer(config, workdir, self._dataset) if section.sample_every else None
 
-    def batches(step: int):
+    def compiled(self):
+        lengths = build.text_lengths(self._config)
+        text = records.pad_text([self._dataset.null_text], lengths).row(0)
+        null = jax.device_put(text, replicated(self._mesh))
+        step = jitted_step(self._config, self._mesh)
+        return lambda state, batch: step(state, batch, null)
+
+    def batches(self, step: int):
+        section = self._config.train
         return loader.batches(
-            dataset,
-            seed=config.seed,
+            self._dataset,
+            seed=self._config.seed,
             batch_size=section.batch_size,
             start_step=step,
-            text_length=lengths,
-            rows=local_rows(mesh, section.batch_size),
+            text_length=build.text_lengths(self._config),
+            rows=local_rows(self._mesh, section.batch_size),
             threads=section.loader_threads,
-            motion=config.model.motion,
+            motion=self._config.model.motion,
         )
 
-    return Task(
-        title="VideoJAM" if config.model.motion else "base model",
-        clips=len(dataset),
-        architecture=build.architecture(config),
-        init=build.init(config),
-        optimizer=optimizer_of(config),
-        compiled=compiled,
-        batches=batches,
-        rate=_rate(config),
-        from_run=lambda other, abstract: params_of(config, other, abstract),
-        show=sample_writer(config, workdir, dataset) if section.sample_every else None,
-    )
+    def rate(self, steps_per_second: float) -> dict[str, float]:
+        """Tokens a second on a device, and MFU if known."""
+        config = self._config
+        devices = jax.device_count()
+        tokens = config.train.batch_size * build.token_count(config)
+        values = {
+            "steps_per_second": steps_per_second,
+            "tokens_per_second_per_device": steps_per_second * tokens / devices,
+        }
+        peak = throughput.peak_flops(jax.devices())
+        if peak:
+            flops = sum(throughput.step_flops(config).values())
+            values["mfu"] = flops * steps_per_second / (peak * devices)
+        return values
+
+    def from_run(self, other: Path, abstract: TrainState):
+        return params_of(self._config, other, abstract)
+
+    def show(self, state: TrainState, step: int, log: RunLog | None) -> None:
+        self._show(state, step, log)
+
+    def latent(self, params) -> None:
+        return None
 
 
 def params_of(config: FrozenConfigDict, other: Path, abstract: TrainState):
@@ -164,25 +184,3 @@ def _wanted_text(config: FrozenConfigDict) -> str:
     if config.text.name == "bytes":
         return "byte tokens"
     return f"embeddings of width {' + '.join(map(str, build.text_widths(config)))}"
-
-
-def _rate(config: FrozenConfigDict):
-    """`rate(steps_per_second) -> {...}`: tokens a second on a device, and MFU if known."""
-    section = config.train
-    tokens = build.token_count(config)
-    flops = sum(throughput.step_flops(config).values())
-    peak = throughput.peak_flops(jax.devices())
-
-    def rate(steps_per_second: float) -> dict[str, float]:
-        values = {
-            "steps_per_second": steps_per_second,
-            "tokens_per_second_per_device": steps_per_second
-            * section.batch_size
-            * tokens
-            / jax.device_count(),
-        }
-        if peak:
-            values["mfu"] = flops * steps_per_second / (peak * jax.device_count())
-        return values
-
-    return rate

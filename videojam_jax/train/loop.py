@@ -23,7 +23,9 @@ from videojam_jax.files import write_whole
 from videojam_jax.parallel import distributed
 from videojam_jax.parallel.batch import to_global
 from videojam_jax.terminal.progress import progress
-from videojam_jax.train import autoencoding, checkpoint, generation
+from videojam_jax.train import checkpoint
+from videojam_jax.train.autoencoding import Autoencoding
+from videojam_jax.train.generation import Generation
 from videojam_jax.train.program import parameter_count, training_mesh
 from videojam_jax.train.run_log import RunLog, describe
 from videojam_jax.train.state import (
@@ -75,8 +77,8 @@ def train(config: FrozenConfigDict, config_json: str, workdir: Path) -> Outcome:
     """
     # --- mesh, model, data, shapes of the state ---------------------------------------
     mesh = training_mesh(config)
-    kind = autoencoding if is_autoencoder(config) else generation
-    task = kind.task(config, workdir, mesh)
+    kind = Autoencoding if is_autoencoder(config) else Generation
+    task = kind(config, workdir, mesh)
     abstract = abstract_state(task.init, task.optimizer, mesh)
     print(_title(config, task, abstract, mesh), flush=True)
 
@@ -137,9 +139,10 @@ def _loop(run: Run, state: TrainState) -> Outcome:
                     log.scalars(step, mean)
             tell(step, line)
             if save:
-                latent = task.latent(state.ema_params) if task.latent else None
+                latent = task.latent(state.ema_params)
                 checkpoint.save(run.manager, state, task.architecture, latent)
-            if task.show and (step % section.sample_every == 0 or step == section.steps):
+            show_every = section.sample_every
+            if show_every and (step % show_every == 0 or step == section.steps):
                 task.show(state, step, log)
             if line:
                 interval.start_clock()

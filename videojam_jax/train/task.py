@@ -1,17 +1,17 @@
 """What a run trains: all of it that the loop does not do alike for every model."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import optax
 
+from videojam_jax.train.run_log import RunLog
 from videojam_jax.train.state import TrainState
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
+@runtime_checkable
+class Task(Protocol):
     """A model in training.
 
     Attributes:
@@ -20,14 +20,6 @@ class Task:
       architecture: what fixes the shapes of its parameters; kept with each checkpoint.
       init: `init(key) -> params`, boxed with logical axis names.
       optimizer: of these parameters.
-      compiled: `compiled() -> step`, with `step(state, batch) -> (state, metrics)`.
-      batches: `batches(step)`: this process's rows of the batches that follow step `step`.
-      rate: `rate(steps_per_second) -> {...}`, what the speed is told as.
-      from_run: `from_run(workdir, abstract) -> (params, step, how)`: parameters to start
-        from, of another run's checkpoint.
-      show: `show(state, step, log)` writes samples; None where none are wanted.
-      latent: `latent(params)`: what is measured of the averaged parameters and kept with
-        each checkpoint, as JSON holds it; None where nothing is.
     """
 
     title: str
@@ -35,9 +27,29 @@ class Task:
     architecture: dict
     init: Callable[[Any], Any]
     optimizer: optax.GradientTransformation
-    compiled: Callable[[], Callable[[TrainState, dict], tuple[TrainState, dict]]]
-    batches: Callable[[int], Iterator[dict]]
-    rate: Callable[[float], dict[str, float]]
-    from_run: Callable[[Path, TrainState], tuple[Any, int, str]]
-    show: Callable | None = None
-    latent: Callable[[Any], dict] | None = None
+
+    def compiled(self) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+        """`step(state, batch) -> (state, metrics)`."""
+        ...
+
+    def batches(self, step: int) -> Iterator[dict]:
+        """This process's rows of the batches that follow step `step`."""
+        ...
+
+    def rate(self, steps_per_second: float) -> dict[str, float]:
+        """What the speed is told as."""
+        ...
+
+    def from_run(self, other: Path, abstract: TrainState) -> tuple[Any, int, str]:
+        """Parameters to start from, of another run's checkpoint, their step, and how."""
+        ...
+
+    def show(self, state: TrainState, step: int, log: RunLog | None) -> None:
+        """Writes samples; not called where `config.train.sample_every` is 0."""
+        ...
+
+    def latent(self, params: Any) -> dict | None:
+        """What is measured of the averaged parameters and kept with each checkpoint, as JSON
+        holds it; None where nothing is.
+        """
+        ...
