@@ -1,10 +1,4 @@
-"""Prepared clips -> batches, positioned by the step number alone.
-
-The global batch of step `s` holds the elements `s B .. (s + 1) B - 1` of one endless
-order: the clips shuffled by the seed, shuffled differently in every epoch. Each
-process reads its own rows of that batch, so the order is the same on any number of
-processes, and a run continues at step `s` without reading what came before.
-"""
+"""Prepared clips -> batches, positioned by the step number alone (see `order`)."""
 
 import bisect
 import dataclasses
@@ -16,10 +10,8 @@ from typing import Any
 import grain
 import numpy as np
 
-from videojam_jax.data import manifest, records
+from videojam_jax.data import manifest, order, records
 from videojam_jax.errors import UserError, first_line
-
-_ENDLESS = 2**62
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,13 +114,8 @@ def batches(
 
     Args:
       dataset: from `open_dataset`; may hold fewer clips than a batch.
-      seed: of the order.
-      batch_size: clips of the global batch, over all processes.
       text_length: texts are padded to it; of each encoder, where there are several.
-      start_step: the step whose batch comes first.
-      rows: which rows of the global batch to read here, in this order; None for all.
-      threads: that read and assemble batches ahead of their use.
-      prefetch: batches kept ready.
+      seed, batch_size, rows, start_step, threads, prefetch: see `order`.
       motion: whether to give the motion latents.
 
     Yields:
@@ -139,18 +126,12 @@ def batches(
       UserError: a text in the data set is longer than `text_length`.
     """
     _check_lengths(dataset, text_length)
-    rows = range(batch_size) if rows is None else [int(row) for row in rows]
-    if not rows or min(rows) < 0 or max(rows) >= batch_size:
-        raise ValueError(f"rows {rows} are not rows of a batch of {batch_size}")
-    order = grain.MapDataset.range(len(dataset)).seed(seed).shuffle().repeat()
+    places = order.places(len(dataset), seed, batch_size, rows)
 
     def batch(step: int) -> dict[str, Any]:
-        first = step * batch_size
-        return collate([dataset[order[first + row]] for row in rows], text_length, motion)
+        return collate([dataset[clip] for _, clip in places(step)], text_length, motion)
 
-    steps = grain.MapDataset.range(start_step, _ENDLESS).map(batch)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
-    return iter(steps.to_iter_dataset(options))
+    return order.endless(batch, start_step, threads, prefetch)
 
 
 def _check_lengths(dataset: Dataset, text_length: int | Sequence[int]) -> None:

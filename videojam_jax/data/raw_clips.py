@@ -1,21 +1,19 @@
 """A source's own clips -> batches of pixels, positioned by the step number alone.
 
-What an autoencoder is trained on. As in `loader`, the global batch of step `s` is a function
-of the seed and `s`: the elements `s B .. (s + 1) B - 1` of the shuffled clips, some rows of
-it as the RGB clips of their flow, and some steps with first frames alone.
+What an autoencoder is trained on: clips in the order of `order`, some rows of a batch as the
+RGB clips of their flow, and some steps with first frames alone.
 """
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-import grain
 import numpy as np
 
+from videojam_jax.data import order
 from videojam_jax.data.clip import BadClip, Clip
 from videojam_jax.errors import UserError
 from videojam_jax.motion import flow_rgb
 
-_ENDLESS = 2**62
 # In a row; one that cannot be used gives its place to the next.
 _BAD_AT_MOST = 100
 
@@ -43,14 +41,11 @@ def batches(
       flow: a clip's flow, float32 `[t - 1, h, w, 2]`; called for the flow clips alone.
       sigma: see `flow_rgb.flow_to_rgb`.
       seed: of the order, and of which steps see images.
-      batch_size: of the global batch, over all processes.
       clips: the first so many of the source are used.
-      start_step: the step whose batch comes first.
-      rows: which rows of the global batch to read here, in this order; None for all.
+      batch_size, rows, start_step, threads, prefetch: see `order`.
       flow_share: share of the rows that are flow clips, spread over the batch; of every
         batch the same rows.
       image_share: probability that a step sees the first frames alone, `t = 1`.
-      threads, prefetch: as in `loader.batches`; a thread loads a whole batch.
       tell_bad: called with each clip that could not be used, once.
 
     Yields:
@@ -59,8 +54,7 @@ def batches(
     Raises:
       UserError: many clips in a row could not be used.
     """
-    order = grain.MapDataset.range(clips).seed(seed).shuffle().repeat()
-    rows = range(batch_size) if rows is None else [int(row) for row in rows]
+    places = order.places(clips, seed, batch_size, rows)
     known_bad: set[int] = set()
     lock = threading.Lock()
 
@@ -78,18 +72,15 @@ def batches(
                 last = bad
         raise UserError(f"none of {ahead + 1} clips in a row can be used, the last because: {last}")
 
-    def batch(step: int) -> dict[str, np.ndarray]:
+    def batch(step: int) -> order.Batch:
         is_image = np.random.default_rng([seed, step]).random() < image_share
-        is_flow = [is_flow_row(row, flow_share) for row in rows]
-        video = [
-            usable(order[step * batch_size + row], wants)[: 1 if is_image else None]
-            for row, wants in zip(rows, is_flow, strict=True)
-        ]
+        is_flow, video = [], []
+        for row, clip in places(step):
+            is_flow.append(is_flow_row(row, flow_share))
+            video.append(usable(clip, is_flow[-1])[: 1 if is_image else None])
         return {"video": np.stack(video), "is_flow": np.array(is_flow)}
 
-    steps = grain.MapDataset.range(start_step, _ENDLESS).map(batch)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
-    return iter(steps.to_iter_dataset(options))
+    return order.endless(batch, start_step, threads, prefetch)
 
 
 def is_flow_row(row: int, share: float) -> bool:
