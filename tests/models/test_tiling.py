@@ -128,7 +128,12 @@ def test_the_program_does_not_grow_with_the_clip():
 
 @pytest.mark.parametrize(
     ("tile", "overlap", "message"),
-    [(6, 0, "tile is 6"), (8, 3, "overlap is 3"), (8, 8, "cannot overlap"), (0, 0, "tile is 0")],
+    [
+        (6, 0, "tile is 6"),
+        (8, 3, "overlap is 3"),
+        (8, 8, "overlap is 8 frames; it must be below tile, 8"),
+        (0, 0, "tile is 0"),
+    ],
 )
 def test_tiles_that_do_not_fit_are_named(tile, overlap, message):
     with pytest.raises(UserError, match=message):

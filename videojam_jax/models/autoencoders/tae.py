@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 from videojam_jax.errors import UserError
 from videojam_jax.keys import CLIPS, MODEL, config_key
 from videojam_jax.models.attention import attention
-from videojam_jax.models.autoencoders.tiling import decode_tiled, encode_tiled
+from videojam_jax.models.autoencoders.tiling import check_tiles, decode_tiled, encode_tiled
 
 LARGEST_LOG_VARIANCE = 20.0  # and its negative the least: exp stays finite in float32
 # A latent's noise starts at a standard deviation of 0.05: at 1, which no bias would give, it
@@ -408,18 +408,9 @@ class Tae:
     frames: int | None = None
 
     def __post_init__(self):
-        step = self.net.compression[0]
-        for name in ("tile", "overlap", "context"):
-            if getattr(self, name) % step or getattr(self, name) < 0:
-                raise UserError(
-                    f"autoencoder.{name} is {getattr(self, name)} frames; it must be a multiple "
-                    f"of the {step} frames that one latent frame holds"
-                )
-        if not self.overlap < self.tile:
-            raise UserError(
-                f"autoencoder.overlap is {self.overlap} frames; it must be below "
-                f"autoencoder.tile, {self.tile}"
-            )
+        check_tiles(
+            self.net.compression[0], self.tile, self.overlap, self.context, key="autoencoder."
+        )
 
     @property
     def channels(self) -> int:

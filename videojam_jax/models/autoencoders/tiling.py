@@ -16,6 +16,22 @@ from jaxtyping import Array, Float, Float32
 from videojam_jax.errors import UserError
 
 
+def check_tiles(
+    compression: int, tile: int, overlap: int = 0, context: int = 0, key: str = ""
+) -> None:
+    """UserError, with `key` before a number's name, where these numbers of frames do not fit."""
+    for name, count in {"tile": tile, "overlap": overlap, "context": context}.items():
+        if count % compression or count < (name == "tile"):
+            raise UserError(
+                f"{key}{name} is {count} frames; it must be a multiple of the {compression} "
+                "frames that one latent frame holds"
+            )
+    if overlap >= tile:
+        raise UserError(
+            f"{key}overlap is {overlap} frames; it must be below {key}tile, {tile}"
+        )
+
+
 def tile_starts(length: int, tile: int, stride: int) -> list[int]:
     """Where tiles begin so that they cover `length`; the last one ends with it.
 
@@ -54,7 +70,7 @@ def encode_tiled(
     video: Float[Array, "b t h w p"],
     compression: int,
     tile: int,
-    overlap: int = 0,
+    context: int = 0,
 ) -> Float[Array, "b t2 h2 w2 c"]:
     """`encode(video)`, a tile at a time; a clip of one tile or less is taken whole.
 
@@ -64,14 +80,14 @@ def encode_tiled(
       encode: `[b, t, h, w, p] -> [b, ceil(t / compression), h2, w2, c]`, pure.
       compression: frames that become one latent frame.
       tile: frames of a tile, a multiple of `compression`.
-      overlap: frames on both sides that a tile sees besides (at a clip's end, all on the
+      context: frames on both sides that a tile sees besides (at a clip's end, all on the
         inner side) and whose latents are dropped; a multiple of `compression`.
 
     Raises:
-      UserError: tile or overlap is no such multiple.
+      UserError: tile or context is no such multiple.
     """
-    _check(compression, tile=tile, overlap=overlap)
-    window = tile + 2 * overlap
+    check_tiles(compression, tile, context=context)
+    window = tile + 2 * context
     frames = video.shape[1]
     if frames <= window:
         return encode(video)
@@ -79,7 +95,7 @@ def encode_tiled(
     video = jnp.pad(video, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)), mode="edge")
     frames += missing
     starts = np.asarray(tile_starts(frames, tile, tile), np.int32)
-    windows = np.clip(starts - overlap, 0, frames - window)
+    windows = np.clip(starts - context, 0, frames - window)
     kept = tile // compression
 
     def one(at):
@@ -113,9 +129,7 @@ def decode_tiled(
     Raises:
       UserError: tile or overlap is no such multiple, or overlap is too large.
     """
-    _check(compression, tile=tile, overlap=overlap)
-    if overlap >= tile:
-        raise UserError(f"tiles of {tile} frames cannot overlap in {overlap}: it must be less")
+    check_tiles(compression, tile, overlap)
     size = tile // compression
     length = latent.shape[1]
     if length <= size:
@@ -135,12 +149,3 @@ def decode_tiled(
     empty = jnp.zeros((latent.shape[0], length * compression, *shape.shape[2:]), shape.dtype)
     video, _ = jax.lax.scan(add, empty, (jnp.asarray(starts), jnp.asarray(weights)))
     return video
-
-
-def _check(compression: int, **frames: int) -> None:
-    for name, count in frames.items():
-        if count % compression or count < (name == "tile"):
-            raise UserError(
-                f"{name} is {count} frames; it must be a multiple of the {compression} frames "
-                "that one latent frame holds"
-            )
