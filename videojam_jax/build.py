@@ -25,7 +25,7 @@ from videojam_jax.keys import make
 from videojam_jax.models.attention import for_platform
 from videojam_jax.models.autoencoders.discriminator import PatchDiscriminator
 from videojam_jax.models.autoencoders.reconstruction import ReconstructionOptions
-from videojam_jax.models.autoencoders.tae import TaeNet
+from videojam_jax.models.autoencoders.tae import TaeNet, tae_latent_shape
 from videojam_jax.models.joint import VideoModel
 from videojam_jax.models.text.bytes import ByteEncoder
 from videojam_jax.motion import estimators
@@ -118,7 +118,7 @@ def prepare(
 def latent_shape(config: FrozenConfigDict) -> tuple[int, int, int, int]:
     """`(t, h, w, c)` of one clip's latent; UserError if it does not divide into patches."""
     clip = config.clip
-    shape = frozen.without_weights(config).latent_shape((clip.frames, clip.height, clip.width, 3))
+    shape = frozen.latent_shape(config, (clip.frames, clip.height, clip.width, 3))
     if any(size % patch for size, patch in zip(shape, config.model.patch, strict=False)):
         raise UserError(
             f"a latent of {shape[0]} x {shape[1]} x {shape[2]} (from clips of {clip.frames} x "
@@ -259,7 +259,8 @@ def discriminator(config: FrozenConfigDict) -> PatchDiscriminator | None:
 def autoencoder_init(config: FrozenConfigDict) -> Callable[[jax.Array], dict]:
     """`init(key) -> params` of the autoencoder and, where there is one, its discriminator."""
     net, critic, clip = autoencoder_net(config), discriminator(config), config.clip
-    frozen.tae_shape(config.tae).latent_shape((clip.frames, clip.height, clip.width, 3))
+    shape = clip.frames, clip.height, clip.width, 3
+    tae_latent_shape(shape, config.tae.compression, config.tae.channels)
 
     @jax.jit  # traced once for the shapes and for the values
     def init(key):

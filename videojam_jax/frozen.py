@@ -1,12 +1,11 @@
 """The models that are not trained here, with their weights: autoencoder, text, optical flow.
 
 A config names them and says where their weights are. Training needs none of them: it reads
-what `prepare` made with them. `without_weights` is what it needs to know.
+what `prepare` made with them. `latent_shape` is what it needs to know.
 """
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from videojam_jax.keys import make
 from videojam_jax.models.autoencoders.discriminator import PatchDiscriminator
 from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.models.autoencoders.precomputed import Precomputed
-from videojam_jax.models.autoencoders.tae import Tae, TaeNet
+from videojam_jax.models.autoencoders.tae import Tae, TaeNet, tae_latent_shape
 from videojam_jax.models.autoencoders.wan_vae import WanAutoencoder, WanVae
 from videojam_jax.models.raft import RAFT
 from videojam_jax.models.text.bytes import ByteText
@@ -44,22 +43,18 @@ RANDOM = "random"
 Autoencoder = Pixels | Precomputed | Tae | WanVae
 
 
-def without_weights(config: FrozenConfigDict) -> Autoencoder:
-    """The autoencoder as far as shapes go: its `latent_shape` and `channels`."""
+def latent_shape(config: FrozenConfigDict, video_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """`(..., t, h, w, 3) -> (..., t', h', w', c)`, which no autoencoder's weights are needed for.
+
+    Raises:
+      UserError: the autoencoder does not take clips of this shape.
+    """
     section = config.autoencoder
     if section.name == "tae":
-        return tae_shape(section)
+        return tae_latent_shape(video_shape, section.compression, section.channels)
     if section.name == "wan_vae":
-        return WanVae(WanAutoencoder(), None)
-    return autoencoder(config)
-
-
-def tae_shape(section: FrozenConfigDict) -> Tae:
-    """A temporal autoencoder that knows its shapes alone."""
-    levels = 1 + int(math.log2(max(section.compression)))
-    net = TaeNet(section.channels, 8, (1,) * levels, compression=section.compression)
-    tile = 4 * section.compression[0]
-    return Tae(net, None, 0.0, 1.0, tile, 0)
+        return WanVae(WanAutoencoder(), None).latent_shape(video_shape)
+    return autoencoder(config).latent_shape(video_shape)
 
 
 def autoencoder(config: FrozenConfigDict, sharding: Sharding | None = None) -> Autoencoder:

@@ -11,7 +11,7 @@ import pytest
 
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders import tae as module
-from videojam_jax.models.autoencoders.tae import Tae, TaeNet
+from videojam_jax.models.autoencoders.tae import Tae, TaeNet, tae_latent_shape
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
 
@@ -150,6 +150,12 @@ def test_the_paper_s_latents_and_the_full_size():
 def test_a_compression_that_levels_cannot_give_is_named(compression):
     with pytest.raises(UserError, match="compression is .* powers of two, .* at most 8"):
         TaeNet(compression=compression)
+
+
+@pytest.mark.parametrize("compression", [(8, 4, 2), (3, 2, 2), (0, 1, 1)])
+def test_latents_of_a_compression_that_no_net_has_have_no_shape(compression):
+    with pytest.raises(UserError, match="compression is .* powers of two, rows as columns"):
+        tae_latent_shape((9, 16, 16, 3), compression, 4)
 
 
 def test_a_clip_that_does_not_divide_is_named_with_one_that_would():

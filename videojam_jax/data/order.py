@@ -7,13 +7,14 @@ processes, and a run continues at step `s` without reading what came before.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import grain
 import numpy as np
 
 _ENDLESS = 2**62
 
-Batch = dict[str, np.ndarray]
+Batch = dict[str, Any]
 
 
 def places(

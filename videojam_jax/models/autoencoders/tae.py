@@ -271,6 +271,35 @@ class Decoder(Half):
         return self.out(x)
 
 
+_COMPRESSION = "frames, rows and columns must be powers of two, rows as columns"
+
+
+def tae_latent_shape(
+    video_shape: tuple[int, ...], compression: tuple[int, int, int], channels: int
+) -> tuple[int, ...]:
+    """`(..., t, h, w, 3) -> (..., t', h', w', c)`, any t.
+
+    Raises:
+      UserError: h or w does not divide; a compression that no net has.
+    """
+    if not _is_compression(compression):
+        raise UserError(f"compression is {tuple(compression)}; {_COMPRESSION}")
+    *batch, t, h, w, _ = video_shape
+    f, r, c = compression
+    if t < 1 or h < r or w < c or h % r or w % c:
+        rows, columns = (max(n // m, 1) * m for n, m in ((h, r), (w, c)))
+        raise UserError(
+            f"a clip of {t} frames of {h} x {w} does not divide into autoencoder.compression "
+            f"{compression}: height and width must be multiples of {r}, such as {rows} x {columns}"
+        )
+    return (*batch, -(-t // f), h // r, w // c, channels)
+
+
+def _is_compression(compression: tuple[int, int, int]) -> bool:
+    _, rows, columns = compression
+    return rows == columns and all(n >= 1 and n & (n - 1) == 0 for n in compression)
+
+
 class TaeNet(nn.Module):
     """Clips to the mean and log-variance of latents, and latents to clips.
 
@@ -315,14 +344,11 @@ class TaeNet(nn.Module):
     )
 
     def __post_init__(self):
-        frames, rows, columns = self.compression
         most = 2 ** (len(self.multipliers) - 1)
-        powers = all(n >= 1 and n & (n - 1) == 0 for n in self.compression)
-        if not powers or rows != columns or max(frames, rows) > most:
+        if not _is_compression(self.compression) or max(self.compression) > most:
             raise UserError(
-                f"compression is {tuple(self.compression)}; frames, rows and columns "
-                f"must be powers of two, rows as columns, and {len(self.multipliers)} "
-                f"multipliers allow at most {most}"
+                f"compression is {tuple(self.compression)}; {_COMPRESSION}, and "
+                f"{len(self.multipliers)} multipliers allow at most {most}"
             )
         super().__post_init__()
 
@@ -418,16 +444,7 @@ class Tae:
 
     def latent_shape(self, video_shape: tuple[int, ...]) -> tuple[int, ...]:
         """`(..., t, h, w, 3) -> (..., t', h', w', c)`, any t; UserError if h or w do not divide."""
-        *batch, t, h, w, _ = video_shape
-        f, r, c = self.net.compression
-        if t < 1 or h < r or w < c or h % r or w % c:
-            rows, columns = (max(n // m, 1) * m for n, m in ((h, r), (w, c)))
-            raise UserError(
-                f"a clip of {t} frames of {h} x {w} does not divide into autoencoder.compression "
-                f"{self.net.compression}: height and width must be multiples of {r}, "
-                f"such as {rows} x {columns}"
-            )
-        return (*batch, -(-t // f), h // r, w // c, self.channels)
+        return tae_latent_shape(video_shape, self.net.compression, self.channels)
 
     def encode(self, video: Float[Array, "b t h w 3"]) -> Float[Array, "b t2 h2 w2 c"]:
         """Pixels in [-1, 1] to latents, float32, near zero mean and unit variance."""
