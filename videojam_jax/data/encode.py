@@ -178,7 +178,7 @@ def _latents(
     """Latents of the clips and of their flow, whether all of a clip's is finite, and the flow."""
     if flow is None:
         flow = device_flow(video)
-    rgb = flow_rgb.flow_to_rgb(flow_rgb.repeat_last(flow), sigma)
+    rgb = flow_rgb.flow_clip(flow, sigma)
     both = autoencoder.encode(from_uint8(video)), autoencoder.encode(2 * rgb - 1)
     finite = [jnp.isfinite(x).all(range(1, x.ndim)) for x in (flow, *both)]
     latents = (latent.astype(jnp.bfloat16) for latent in both)

@@ -99,5 +99,4 @@ def pixels(clip: Clip, flow: Callable[[Clip], np.ndarray] | None, sigma: float) 
     field = flow(clip)
     if not np.isfinite(field).all():
         raise BadClip(clip.source_id, "its flow is not finite")
-    rgb = flow_rgb.flow_to_rgb(flow_rgb.repeat_last(field), sigma)
-    return np.round(255 * rgb).astype(np.uint8)
+    return flow_rgb.flow_clip_uint8(field, sigma)

@@ -18,7 +18,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 Array = jax.Array | np.ndarray
 
@@ -97,6 +97,20 @@ def repeat_last(flow: Float[Array, "... s h w 2"]) -> Float[Array, "... t h w 2"
     led to it.
     """
     return _namespace(flow).concatenate([flow, flow[..., -1:, :, :, :]], axis=-4)
+
+
+def flow_clip(
+    flow: Float[Array, "... s h w 2"], sigma: float = 0.15
+) -> Float[Array, "... t h w 3"]:
+    """A clip's flow as the RGB clip, in [0, 1], that an autoencoder takes; as long as the clip."""
+    return flow_to_rgb(repeat_last(flow), sigma)
+
+
+def flow_clip_uint8(
+    flow: Float[np.ndarray, "... s h w 2"], sigma: float = 0.15
+) -> UInt8[np.ndarray, "... t h w 3"]:
+    """The same, as pixels are stored."""
+    return np.round(255 * flow_clip(flow, sigma)).astype(np.uint8)
 
 
 def _namespace(array: Array):

@@ -119,8 +119,7 @@ def _load(
 
 def _shown(config: FrozenConfigDict, autoencoder, clip: Clip, field: np.ndarray, latents):
     """The four tiles of a row, and the PSNR of the two reconstructions."""
-    rgb = flow_rgb.flow_to_rgb(flow_rgb.repeat_last(field), config.motion.sigma)
-    flow_clip = np.round(255 * rgb).astype(np.uint8)
+    flow_clip = flow_rgb.flow_clip_uint8(field, config.motion.sigma)
     video, motion = (latent[None].astype(np.float32) for latent in latents)
     back = to_video(video, autoencoder)[0]
     _, flow_back = to_flow(motion, autoencoder, config.motion.sigma)
