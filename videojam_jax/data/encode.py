@@ -130,8 +130,8 @@ class Encoder:
 
     def _given(self, clips: Sequence[Clip], flows: Sequence[np.ndarray | None]):
         """What the devices will have made of a batch, see `_latents`."""
-        video = self._filled_up([clip.video for clip in clips], np.uint8)
-        flow = None if flows[0] is None else self._filled_up(flows, np.float32)
+        video = self._stacked([clip.video for clip in clips], np.uint8)
+        flow = None if flows[0] is None else self._stacked(flows, np.float32)
         on_device = jax.device_put((video, flow), self._sharding)
         with jax.default_matmul_precision("float32"):
             return _latents(*self._models, *on_device, sigma=self._sigma)
@@ -162,9 +162,17 @@ class Encoder:
             self._texts.update(zip(new, map(records.stored_text, texts), strict=True))
         return self._texts
 
-    def _filled_up(self, arrays: Sequence[np.ndarray], dtype) -> np.ndarray:
-        spare = self._rows - len(arrays)
-        return np.stack([*arrays, *[arrays[-1]] * spare]).astype(dtype, copy=False)
+    def _stacked(self, arrays: Sequence[np.ndarray], dtype) -> np.ndarray:
+        return np.stack(filled_up(arrays, self._rows)).astype(dtype, copy=False)
+
+
+def filled_up(items: Sequence, rows: int) -> list:
+    """A short last batch with its last item again and again, so that one program serves all.
+
+    >>> filled_up(range(8, 10), 4)
+    [8, 9, 9, 9]
+    """
+    return [*items, *[items[-1]] * (rows - len(items))]
 
 
 @functools.partial(jax.jit, static_argnames="sigma")

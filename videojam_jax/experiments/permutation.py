@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from videojam_jax import build
+from videojam_jax.data.encode import filled_up
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion.conditions import zero_motion
 from videojam_jax.diffusion.loss import squared_error
@@ -172,8 +173,8 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
     results = []
     with progress(len(found), 0, "clips") as tell:
         for first in range(0, len(found), size):
-            # A short last batch is filled up, so that one program serves all.
-            rows = np.minimum(np.arange(first, first + size), len(found) - 1).astype(np.int32)
+            numbers = range(len(found))[first : first + size]
+            rows = np.array(filled_up(numbers, size), np.int32)
             chosen = [found[row] for row in rows]
             latents = [
                 np.stack([one[half].astype(np.float32) for one in chosen])
@@ -183,9 +184,8 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
             x1, d1 = latents if config.model.motion else (*latents, None)
             batch = (rows, x1, d1, permutations[rows], text)
             errors = run(params, number, *placed(batch, batch_sharding(mesh)))
-            kept = min(size, len(found) - first)
-            results.append({q: fetched(errors[q]).T[:kept] for q in QUESTIONS})
-            tell(first + kept)
+            results.append({q: fetched(errors[q]).T[: len(numbers)] for q in QUESTIONS})
+            tell(first + len(numbers))
     return {q: np.concatenate([part[q] for part in results]) for q in QUESTIONS}
 
 

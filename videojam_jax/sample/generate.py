@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from ml_collections import FrozenConfigDict
 
 from videojam_jax import build, frozen
+from videojam_jax.data.encode import filled_up
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import guidance, sampler
 from videojam_jax.diffusion.path import interpolate
@@ -111,11 +112,9 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
             numbers = range(len(captions))[first : first + size]
             if set(numbers) <= set(finished):
                 continue
-            # A short last batch is filled up, so that one program serves all.
-            filled = [min(row, numbers[-1]) for row in range(numbers[0], numbers[0] + size)]
-            rows = np.arange(numbers[0], numbers[0] + size, dtype=np.int32)
-            text = pad_text([texts[row] for row in filled], build.text_lengths(config))
-            latents = [each[filled].astype(np.float32) for each in clean]
+            rows = np.array(filled_up(numbers, size), np.int32)
+            text = pad_text([texts[row] for row in rows], build.text_lengths(config))
+            latents = [each[rows].astype(np.float32) for each in clean]
             rows, text, latents = placed((rows, text, latents), rows_of)
             x, d = run(params, number, rows, text, empty, *latents)
             d = None if d is None else fetched(d)[: len(numbers)]
