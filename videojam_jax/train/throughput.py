@@ -15,7 +15,6 @@ PEAK_FLOPS = {
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
     "TPU v5": 459e12,
-    "TPU v5p": 459e12,
     "TPU v6 lite": 918e12,
     "TPU7x": 2307e12,
     "NVIDIA A100": 312e12,
