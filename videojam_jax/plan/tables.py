@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
+from videojam_jax.report import markdown
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -54,9 +56,7 @@ def to_markdown(tables: Sequence[Table], level: int = 2) -> str:
     for table in tables:
         lines = [f"{'#' * level} {table.title}", ""]
         if table.rows:
-            marks = ["---", *["---:"] * (len(table.columns) - 1)]
-            lines += ["| " + " | ".join(row) + " |" for row in (table.columns, marks, *table.rows)]
-            lines.append("")
+            lines.append(markdown.table(table.columns, table.rows))
         lines += [f"- {note}" for note in table.notes]
         lines += [""] * bool(table.notes)
         parts.append("\n".join(lines))

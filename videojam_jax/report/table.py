@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from videojam_jax.measure.statistics import CONFIDENCE, Interval
+from videojam_jax.report import markdown
 
 Value = float | int | str | Interval | None
 
@@ -164,13 +165,9 @@ def to_markdown(table: Table) -> str:
     else:
         head = ["measured", *names]
         body = [[_heading(q), *(cell(q, model) for model in names)] for q in table.quantities]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-    text = "".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
-    )
     below = [f"- {q.name}: {q.meaning}\n" for q in table.quantities if q.meaning]
     below += [f"- {line}\n" for line in _legend(table)]
-    return text + ("\n" + "".join(below) if below else "")
+    return markdown.table(head, body) + ("\n" + "".join(below) if below else "")
 
 
 def to_html(table: Table) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from videojam_jax.files import write_whole
 from videojam_jax.measure.statistics import Interval, wilson
+from videojam_jax.report import markdown
 from videojam_jax.report.table import without_nan
 from videojam_jax.vote.agreement import Agreement, agreement
 from videojam_jax.vote.questions import NAMES
@@ -134,36 +135,31 @@ NOTES = (
 def to_markdown(found: Results) -> str:
     """The table of questions, the table of raters, and what their columns mean."""
     a, b = (_cell(name) for name in found.names)
-    lines = [
+    title = (
         f"**{a}** (A) against **{b}** (B): {found.pairs} pairs, {len(found.raters)} raters, "
-        f"{found.skipped} skipped",
-        "",
-        "| question | for A | 95 % | votes | agree | of pairs | alpha | left |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+        f"{found.skipped} skipped\n"
+    )
+    questions = []
     for name, answers in found.questions.items():
         of = answers.agreement
         share = answers.share
         interval = f"{100 * share.low:.1f} – {100 * share.high:.1f} %" if answers.votes else "–"
-        cells = [
+        questions.append([
             name, _percent(share.mean), interval, str(answers.votes), _percent(of.unanimous),
             str(of.pairs), "–" if math.isnan(of.alpha) else f"{of.alpha:.2f}",
             _percent(answers.left),
-        ]  # fmt: skip
-        lines.append(_row(cells))
-    if found.raters:
-        lines += [
-            "",
-            "| rater | " + " | ".join(f"{name}: for A" for name in NAMES) + " | left | complete | "
-            "skipped |",
-            "| --- | " + "---: | " * (len(NAMES) + 3),
-        ]
+        ])  # fmt: skip
+    raters = []
     for rater in found.raters:
         counts = [f"{rater.for_a[name]} of {rater.votes[name]}" for name in NAMES]
         ends = [_percent(rater.left), f"{rater.complete} of {found.pairs}", str(rater.skipped)]
-        lines.append(_row([_cell(rater.name), *counts, *ends]))
-    lines += ["", *(f"- {note}" for note in NOTES)]
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+        raters.append([_cell(rater.name), *counts, *ends])
+    columns = ["question", "for A", "95 %", "votes", "agree", "of pairs", "alpha", "left"]
+    blocks = [title, markdown.table(columns, questions)]
+    if raters:
+        columns = ["rater", *(f"{name}: for A" for name in NAMES), "left", "complete", "skipped"]
+        blocks.append(markdown.table(columns, raters))
+    return "\n".join([*blocks, "".join(f"- {note}\n" for note in NOTES)])
 
 
 def to_json(found: Results) -> dict:
@@ -187,9 +183,5 @@ def _percent(share: float) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text in a table: a rater's name is anything."""
-    return "".join(f"\\{letter}" if letter in "\\|*_`<>[]#~" else letter for letter in text)
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    """Text in a table, which escapes what parts its columns: a rater's name is anything."""
+    return "".join(f"\\{letter}" if letter in "\\*_`<>[]#~" else letter for letter in text)

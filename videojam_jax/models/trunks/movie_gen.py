@@ -8,7 +8,6 @@ and turn the published 30B into 40B.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
