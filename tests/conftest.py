@@ -90,7 +90,7 @@ FIRST = (
     "test_jobs",
     "sample/test_generate",
     "plan/test_plan",
-    "test_frozen",
+    "config/test_frozen",
     "models/test_tae",
     "train/",
     "plan/",

@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 READY = [
     f"videojam_jax.{name}"
     for name in (
-        "cli.main", "configuration", "lock", "terminal.process_log", "train.loop", "data.prepare",
+        "cli.main", "config.loading", "lock", "terminal.process_log", "train.loop", "data.prepare",
         "sample.job", "report.job", "report.preview", "experiments.run",
     )
 ]  # fmt: skip

@@ -4,7 +4,7 @@ import math
 
 import jax
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, modelling
 from videojam_jax.plan import parameters
 from videojam_jax.plan.collectives import collectives
 from videojam_jax.plan.plan import arguments, training_state
@@ -34,13 +34,13 @@ def config(**changes):
     for key, value in changes.items():
         section, _, name = key.partition("__")
         tree[section] = {**tree[section], name: value} if name else value
-    return configuration.resolve(tree)
+    return loading.resolve(tree)
 
 
 def step_collectives(**mesh):
     """Those of the real training step, compiled for 8 simulated devices."""
     small = config(**{f"mesh__{axis}": size for axis, size in mesh.items()})
-    on = build.mesh(small, jax.devices()[:8])
+    on = modelling.mesh(small, jax.devices()[:8])
     given = arguments(small, on)
     text = jitted_step(small, on).lower(*given).compile().as_text()
     return collectives(text, on.shape, parameters.shapes(given[0].params))
@@ -49,7 +49,7 @@ def step_collectives(**mesh):
 def block_matrices() -> dict[str, tuple[int, ...]]:
     """Shapes of the blocks' matrices, of one layer each, by their paths."""
     small = config()
-    state = training_state(small, build.mesh(small, jax.devices()[:1]))
+    state = training_state(small, modelling.mesh(small, jax.devices()[:1]))
     return {
         path: shape[1:]
         for path, shape in parameters.shapes(state.params).items()

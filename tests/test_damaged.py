@@ -11,9 +11,9 @@ import pytest
 import tiny_run
 from tiny_clips import digest, prepare_tiny
 
-from videojam_jax import configuration
 from videojam_jax.checkpoints.read import load_params, read_architecture
 from videojam_jax.checkpoints.write import save_params
+from videojam_jax.config import loading
 from videojam_jax.data import loader, shards
 from videojam_jax.errors import UserError
 from videojam_jax.report import curves
@@ -153,19 +153,19 @@ def test_a_damaged_note_has_prepare_make_its_shard_anew(whole, folder):
 
 def test_a_runs_config_is_named_with_what_writes_it_anew(tmp_path):
     path = tmp_path / "config.json"
-    path.write_text(configuration.to_json(configuration.load(f"{tiny_run.CONFIG}:base")))
-    noticed = fuzz(path, lambda: configuration.load_resolved(path), 400, names=str(path))
+    path.write_text(loading.to_json(loading.load(f"{tiny_run.CONFIG}:base")))
+    noticed = fuzz(path, lambda: loading.load_resolved(path), 400, names=str(path))
     assert noticed > 300, noticed
     for wrong in (b"\xff{}", b"[]", b"{", b'{"seed": "x"}', b'{"source": {"name": [1]}}'):
         path.write_bytes(wrong)
-        said = complaint(lambda: configuration.load_resolved(path))
-        assert said.startswith(f"{path}: ") and said.endswith(configuration.ANEW), said
+        said = complaint(lambda: loading.load_resolved(path))
+        assert said.startswith(f"{path}: ") and said.endswith(loading.ANEW), said
 
 
 def test_a_word_of_the_command_line_is_not_told_as_damage_of_the_file(tmp_path):
     path = tmp_path / "config.json"
-    path.write_text(configuration.to_json(configuration.load(f"{tiny_run.CONFIG}:base")))
-    said = complaint(lambda: configuration.load_resolved(path, {"sample.stepz": "3"}))
+    path.write_text(loading.to_json(loading.load(f"{tiny_run.CONFIG}:base")))
+    said = complaint(lambda: loading.load_resolved(path, {"sample.stepz": "3"}))
     assert said == "unknown key config.sample.stepz: did you mean config.sample.steps?"
 
 

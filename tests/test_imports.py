@@ -24,14 +24,9 @@ NARROWER = {
     "models": {"keys", "text"},
     "motion": {"keys", "models"},
     "data": {"differences", "files", "keys", "motion", "models", "text"},
-    "config": {"diffusion", "parallel", "models", "keys", "motion", "data"},
-    "configuration": {"keys", "config"},
     # Reads public weights, which `prepare` and `sample` need; so it is no job beside them.
     "convert": {"files", "checkpoints", "models", "randomness"},
-    "frozen": {"keys", "parallel", "models", "motion", "checkpoints", "convert", "randomness"},
-    "build": {"diffusion", "parallel", "models", "keys", "config", "configuration", "motion",
-              "data", "frozen", "text"},
-}  # fmt: skip
+}
 
 
 def drawn():
@@ -133,7 +128,7 @@ def test_the_package_does_not_import_what_it_is_compared_with(path):
 def test_mathematics_and_models_know_no_file_and_no_config(path):
     for name in imports(path):
         assert name.split(".")[0] not in OUTSIDE, f"{name_of(path)} imports {name}"
-        assert not is_or_is_in(name, {f"{PACKAGE}.configuration"})
+        assert not is_or_is_in(name, {f"{PACKAGE}.config"})
 
 
 @pytest.mark.parametrize(

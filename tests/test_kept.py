@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax import configuration
+from videojam_jax.config import loading
 from videojam_jax.data import loader
 from videojam_jax.differences import flat
 
@@ -80,17 +80,17 @@ def test_its_run_is_gone_on_with_and_videojam_starts_from_its_base(kept, done):
 def test_a_damaged_config_of_it_is_written_anew_by_the_training_that_the_error_names(kept):
     workdir = shutil.copytree(kept / "base", kept / "damaged_config")
     path = workdir / "config.json"
-    before = flat(configuration.load_resolved(path))
+    before = flat(loading.load_resolved(path))
     path.write_bytes(b"\xff" + path.read_bytes())
     again = words("train", workdir, "base", f"--config.train.steps={kept_run.STEPS}")
     for job in (again, ["sample", "--workdir", workdir, "--prompt", "x"]):
         status, said = tiny_run.here_alone(*job)
-        assert status == 2 and said.endswith(f"{configuration.ANEW}\n"), said
+        assert status == 2 and said.endswith(f"{loading.ANEW}\n"), said
         assert f"videojam: error: {path}: no text at byte 0; " in said
     path.unlink()
     status, said = tiny_run.here_alone(*again)
     assert status == 0 and f"going on from {workdir}/checkpoints/{kept_run.STEPS}\n" in said, said
-    assert flat(configuration.load_resolved(path)).keys() == before.keys()
+    assert flat(loading.load_resolved(path)).keys() == before.keys()
 
 
 def test_a_damaged_checkpoint_of_it_is_named_and_without_it_the_one_before_is_used(kept):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, modelling, preparing
 from videojam_jax.data.loader import open_dataset
 
 pytestmark = pytest.mark.oracle
@@ -106,8 +106,8 @@ def test_clips_are_prepared_trained_on_and_sampled_with_published_models(publish
 
 def test_the_settings_hold_what_the_weights_are_and_not_where(published, tmp_path):
     given = options(published)
-    config = configuration.load(
+    config = loading.load(
         tiny_run.CONFIG, dict(word.removeprefix("--config.").split("=", 1) for word in given)
     )
-    assert str(published) not in json.dumps(build.preparation(config))
-    assert np.prod(build.latent_shape(config)) == 2 * 2 * 2 * 16
+    assert str(published) not in json.dumps(preparing.preparation(config))
+    assert np.prod(modelling.latent_shape(config)) == 2 * 2 * 2 * 16

@@ -10,7 +10,8 @@ import optax
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration, randomness
+from videojam_jax import randomness
+from videojam_jax.config import loading, modelling
 from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.parameters import abstract_params, create_params
@@ -82,7 +83,7 @@ def config():
     keys = dict(word.removeprefix("--config.").split("=", 1) for word in tiny_run.TINY)
     # Of a single rule: one evaluation of the model to compile.
     keys |= {"train.dataset": "none", "sample.guidance": "dit"}
-    return configuration.load(f"{tiny_run.CONFIG}:videojam", keys)
+    return loading.load(f"{tiny_run.CONFIG}:videojam", keys)
 
 
 def training_noise(config):
@@ -91,7 +92,7 @@ def training_noise(config):
     The model answers with its parameters, which are zero: by one step of gradient descent
     they become the target, which is the noise where the clips are zero, times a number.
     """
-    clips = jnp.zeros((2, *build.latent_shape(config)))
+    clips = jnp.zeros((2, *modelling.latent_shape(config)))
     step = jax.jit(
         make_step(
             lambda params, *_: (params["x"], params["d"]),
@@ -112,7 +113,7 @@ def training_noise(config):
 
 def sampling_noise(config):
     """What the first clips of a run start from: a model that answers zero leaves them there."""
-    init = build.init(config)
+    init = modelling.init(config)
     mesh = make_mesh({"data": 1}, jax.devices()[:1])
     untrained = create_params(init, abstract_params(init, mesh), seed=0)
     for numbers, *halves in make_generate(config)(untrained, [""] * COUNT, SEED):
@@ -122,7 +123,7 @@ def sampling_noise(config):
 
 def test_the_noise_of_a_training_step_is_not_that_of_the_clip_of_its_number(config):
     training, sampling = map(np.stack, (list(training_noise(config)), list(sampling_noise(config))))
-    assert training.shape == sampling.shape == (2 * COUNT, np.prod(build.latent_shape(config)))
+    assert training.shape == sampling.shape == (2 * COUNT, np.prod(modelling.latent_shape(config)))
     both = np.concatenate([training, sampling])
     np.testing.assert_allclose(both.std(1), 1, atol=0.2)
     alike = np.corrcoef(both) - np.eye(len(both))

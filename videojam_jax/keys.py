@@ -218,6 +218,13 @@ def tagged(
     return found
 
 
+def jsonable(tree: Any) -> Any:
+    """A tree of settings as JSON gives it back: tuples are lists."""
+    if isinstance(tree, Mapping):
+        return {name: jsonable(value) for name, value in tree.items()}
+    return list(tree) if isinstance(tree, tuple) else tree
+
+
 def _absolute(path: Any) -> Any:
     """A path that means the same from any folder; an empty one, a word and a URL stay."""
     if not isinstance(path, str) or path in ("", "random") or "://" in path:

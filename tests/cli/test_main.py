@@ -6,7 +6,7 @@ import signal
 import pytest
 import tiny_run
 
-from videojam_jax import build
+from videojam_jax.config import preparing
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_wrong_word_shows_the_usage(words):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_any_job_that_is_told_to_stop_ends_with_75_in_one_line(number, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "source", lambda config: os.kill(os.getpid(), number))
+    monkeypatch.setattr(preparing, "source", lambda config: os.kill(os.getpid(), number))
     # As it is in a program that a shell started in the background.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
     try:

@@ -15,7 +15,6 @@ import tiny_run
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from videojam_jax import build, configuration
 from videojam_jax.checkpoints.names import flat
 from videojam_jax.checkpoints.read import (
     latest_whole,
@@ -25,6 +24,7 @@ from videojam_jax.checkpoints.read import (
     restore_params,
 )
 from videojam_jax.checkpoints.write import save_params
+from videojam_jax.config import autoencoding, loading, modelling
 from videojam_jax.convert import job
 from videojam_jax.convert.job import convert
 from videojam_jax.convert.kinds import KINDS, abstract
@@ -245,10 +245,10 @@ def own_round_trip(tmp_path, params, architecture, latent=None, **options):
 
 def test_a_temporal_autoencoder_comes_back_with_its_latents_scale(tmp_path):
     tiny = f"{tiny_run.ROOT}/configs/tae_small.py:tiny"
-    config = configuration.load(tiny, {"tae.width": "8"})
-    params = random_tree(jax.eval_shape(build.autoencoder_init(config), jax.random.key(0)))
+    config = loading.load(tiny, {"tae.width": "8"})
+    params = random_tree(jax.eval_shape(autoencoding.init(config), jax.random.key(0)))
     latent = {"shift": [0.1 * n for n in range(16)], "scale": [1 / 3] * 16, "clips": 64}
-    architecture = build.autoencoder_architecture(config)
+    architecture = autoencoding.architecture(config)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
     for place, options in (("one_file", {}), ("split", {"shard_bytes": 20_000})):
         again = own_round_trip(tmp_path / place, params, architecture, latent, **options)
@@ -260,18 +260,18 @@ def test_a_temporal_autoencoder_comes_back_with_its_latents_scale(tmp_path):
 @pytest.mark.parametrize("variant", ["base", "videojam"])
 def test_a_run_comes_back_as_one_that_others_start_from(variant, tmp_path):
     overrides = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
-    config = configuration.load(f"{tiny_run.CONFIG}:{variant}", overrides)
-    shapes = abstract_params(build.init(config), make_mesh({"data": 2}, jax.devices()[:2]))
+    config = loading.load(f"{tiny_run.CONFIG}:{variant}", overrides)
+    shapes = abstract_params(modelling.init(config), make_mesh({"data": 2}, jax.devices()[:2]))
     params = random_tree(shapes)
-    again = own_round_trip(tmp_path, params, build.architecture(config))
+    again = own_round_trip(tmp_path, params, modelling.architecture(config))
     for ema in (True, False):  # it has but one set of parameters
-        found, step = restore_params(again, shapes, build.architecture(config), ema=ema)
+        found, step = restore_params(again, shapes, modelling.architecture(config), ema=ema)
         assert step == 0
         assert_same(flat(jax.tree.map(np.asarray, found)), flat(params))
     other = "base" if variant == "videojam" else "videojam"
-    config = configuration.load(f"{tiny_run.CONFIG}:{other}", overrides)
+    config = loading.load(f"{tiny_run.CONFIG}:{other}", overrides)
     with pytest.raises(UserError, match="another architecture: model.motion"):
-        restore_params(again, shapes, build.architecture(config), ema=True)
+        restore_params(again, shapes, modelling.architecture(config), ema=True)
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ import tiny_run
 import tiny_tae
 from tiny_clips import digest
 
-from videojam_jax import configuration, frozen
 from videojam_jax.checkpoints.write import save_params
+from videojam_jax.config import frozen, loading
 from videojam_jax.convert import weights
 from videojam_jax.data.loader import open_dataset
 from videojam_jax.data.video_file import read_video, write_mp4
@@ -175,7 +175,7 @@ def test_raft_takes_weights_that_were_converted(whole, videos, tmp_path):
     job(*given, "--workdir", tmp_path / "clips")
     dataset = finite(tmp_path / "clips")
     assert len(dataset) == CLIPS
-    read = configuration.load(
+    read = loading.load(
         f"{tiny_run.CONFIG}:base",
         {"motion.flow": "raft", "motion.raft.weights": str(folder)},
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, sampling
 from videojam_jax.experiments import guidance, sampled, store
 from videojam_jax.experiments.setting import Setting
 
@@ -36,9 +36,9 @@ def workdir(tmp_path_factory):
 def test_the_sweep_over_guided_steps_is_one_over_their_share(tmp_path):
     path = str(tiny_run.ROOT / "configs" / "experiments" / "guidance.py:tiny")
     given = {"change.sample.steps": "10", "experiment.inner": "(0.0, 0.25, 0.5, 1.0)"}
-    setting = Setting(configuration.load_experiment(path, given), tmp_path)
+    setting = Setting(loading.load_experiment(path, given), tmp_path)
     rows = guidance.interval_rows(setting)
-    counts = [build.inner_steps(sampled.row_config(setting, row, 0)) for row in rows]
+    counts = [sampling.inner_steps(sampled.row_config(setting, row, 0)) for row in rows]
     assert counts == [0, 2, 5, 10]
     assert [row.label for row in rows] == [f"first {n} of 10 steps" for n in counts]
 
@@ -258,7 +258,7 @@ def test_every_size_of_every_experiment_is_right(tmp_path):
     assert names == sorted(OF)
     for name in names:
         for size in ("tiny", "small", "paper", "paper_30b"):
-            config = configuration.load_experiment(f"{folder / name}.py:{size}")
+            config = loading.load_experiment(f"{folder / name}.py:{size}")
             setting = Setting(config, tmp_path)
             setting.check()
             if not config.prompts:

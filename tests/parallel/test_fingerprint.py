@@ -1,4 +1,4 @@
-"""What `tests/test_frozen.py` asks of weights' fingerprints is asked of this function there."""
+"""What `tests/config/test_frozen.py` asks of weights' fingerprints is asked of this function there."""
 
 import jax.numpy as jnp
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, modelling
 from videojam_jax.parallel.batch import to_global
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.text import Text
@@ -42,13 +42,13 @@ def config_on(shape, **changes):
         # near zero to the size of the learning rate; this bounds it.
         "optimizer.eps": "1e-3",
     }
-    return configuration.load(f"{tiny_run.CONFIG}:base", tiny | size | sizes | changes)
+    return loading.load(f"{tiny_run.CONFIG}:base", tiny | size | sizes | changes)
 
 
 def abstract(config):
     count = np.prod([config.mesh[axis] for axis in ("data", "fsdp", "context", "tensor")])
-    mesh = build.mesh(config, jax.devices()[:count])
-    return abstract_state(build.init(config), optimizer_of(config), mesh), mesh
+    mesh = modelling.mesh(config, jax.devices()[:count])
+    return abstract_state(modelling.init(config), optimizer_of(config), mesh), mesh
 
 
 @functools.cache
@@ -56,7 +56,7 @@ def first_state():
     """What a run starts from, on the host. That it is born alike on every mesh: below."""
     config = config_on((1, 1, 1, 1))
     shapes, _ = abstract(config)
-    return jax.device_get(create_state(build.init(config), optimizer_of(config), shapes, config.seed))
+    return jax.device_get(create_state(modelling.init(config), optimizer_of(config), shapes, config.seed))
 
 
 def two_steps(config):
@@ -65,7 +65,7 @@ def two_steps(config):
     state = jax.device_put(first_state(), jax.tree.map(lambda x: x.sharding, shapes))
     rng = np.random.default_rng(0)
     size = config.train.batch_size
-    latent = (size, *build.latent_shape(config))
+    latent = (size, *modelling.latent_shape(config))
     length = config.text.max_length
     batch = {
         "video": rng.normal(size=latent).astype(np.float32),
@@ -131,7 +131,7 @@ def test_a_step_is_the_same_on_every_mesh(name, alone):
 def test_a_state_is_born_the_same_on_every_mesh():
     config = config_on((1, 2, 2, 2))
     shapes, _ = abstract(config)
-    born = create_state(build.init(config), optimizer_of(config), shapes, config.seed)
+    born = create_state(modelling.init(config), optimizer_of(config), shapes, config.seed)
     jax.tree.map(
         lambda a, b, like: (np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
                             np.testing.assert_equal(a.sharding, like.sharding)),
@@ -169,10 +169,10 @@ def test_no_large_parameter_is_whole_on_every_device_of_an_fsdp_mesh():
 
 @pytest.mark.parametrize("name", ["videojam_4b", "videojam_30b"])
 def test_no_large_parameter_of_the_paper_s_models_is_whole_on_every_device(name):
-    config = configuration.load(
+    config = loading.load(
         str(tiny_run.ROOT / "configs" / f"{name}.py"), {"mesh.context": "1", "mesh.fsdp": "8"}
     )
-    state = abstract_state(build.init(config), optimizer_of(config), build.mesh(config))
+    state = abstract_state(modelling.init(config), optimizer_of(config), modelling.mesh(config))
     # The tables that each block adds to the time's modulation: 7 MB of the 30B's 117 GB.
     largest, where = largest_replicated(state)
     assert "modulation" in where and largest == config.model.trunk.blocks * 6 * config.model.trunk.width

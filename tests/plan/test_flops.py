@@ -9,7 +9,7 @@ import small_plan
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from videojam_jax import build
+from videojam_jax.config import modelling
 from videojam_jax.plan import closed_form, flops, parameters
 from videojam_jax.plan.plan import arguments, training_state
 from videojam_jax.train.program import jitted_step
@@ -79,7 +79,7 @@ def test_a_gradient_is_two_more_products_and_remat_one_more_again():
 
 @functools.cache  # a trace of the whole step
 def products_of(config):
-    mesh = build.mesh(config, jax.devices()[:1])
+    mesh = modelling.mesh(config, jax.devices()[:1])
     return flops.products(jitted_step(config, mesh), *arguments(config, mesh))
 
 
@@ -108,7 +108,7 @@ def test_splash_counts_the_tiles_of_its_kernel():
         flops.by_module(products_of(one), modules)["trunk/blocks/self_attention"]
         for one in (config, plain)
     )
-    trunk, tokens = plain.model.trunk, build.token_count(plain)
+    trunk, tokens = plain.model.trunk, modelling.token_count(plain)
     layers = trunk.blocks * plain.train.batch_size
     # Of scores or values, tokens x tokens, three more: both backward kernels make the scores
     # again, and one the gradient of the probabilities; and a sum over each row of the output.
@@ -122,7 +122,7 @@ def test_parameters_are_those_of_the_closed_form():
             config = bytes_text()
         else:
             config = small_plan.config(**changes)
-        state = training_state(config, build.mesh(config, jax.devices()[:1]))
+        state = training_state(config, modelling.mesh(config, jax.devices()[:1]))
         counted = parameters.by_module(parameters.shapes(state.params))
         assert counted == closed_form.parameters(config)
 

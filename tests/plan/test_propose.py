@@ -6,7 +6,7 @@ import jax
 import pytest
 import small_plan
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, modelling
 from videojam_jax.parallel.batch import check_batch
 from videojam_jax.plan import closed_form
 from videojam_jax.plan.chips import SHEETS, Device
@@ -23,7 +23,7 @@ def test_every_mesh_is_valid_for_batch_heads_and_tokens():
     assert found
     for sizes in found:
         changed = change(config, {f"mesh.{axis}": size for axis, size in sizes.items()})
-        check_batch(build.mesh(changed, jax.devices()[:8]), config.train.batch_size, 2)
+        check_batch(modelling.mesh(changed, jax.devices()[:8]), config.train.batch_size, 2)
 
 
 def test_slices_are_told_apart_by_data_alone():
@@ -32,7 +32,7 @@ def test_slices_are_told_apart_by_data_alone():
 
 @pytest.mark.parametrize(("name", "devices"), [("videojam_4b", 64), ("videojam_4b", 16)])
 def test_what_is_proposed_for_a_large_model_should_fit(name, devices):
-    config = configuration.load(f"configs/{name}.py")
+    config = loading.load(f"configs/{name}.py")
     count = sum(closed_form.parameters(config).values())
     best = proposals(config, devices, 1, V5E, count)[0]
     assert best.bytes < V5E.sheet.memory
@@ -42,7 +42,7 @@ def test_what_is_proposed_for_a_large_model_should_fit(name, devices):
 
 
 def test_where_nothing_fits_the_smallest_comes_first():
-    config = configuration.load("configs/videojam_30b.py")
+    config = loading.load("configs/videojam_30b.py")
     found = proposals(config, 4, 1, V5E, sum(closed_form.parameters(config).values()))
     assert found[0].bytes > V5E.sheet.memory
     assert found[0].bytes == min(one.bytes for one in found)
@@ -57,7 +57,7 @@ def test_after_a_try_that_was_too_large_a_smaller_one_is_next():
 
 def test_the_state_is_counted_as_it_is_sharded():
     config = small_plan.config(mesh__fsdp=8)
-    mesh = build.mesh(config, jax.devices()[:8])
+    mesh = modelling.mesh(config, jax.devices()[:8])
     parts = of_state(training_state(config, mesh))
     whole = 4 * sum(closed_form.parameters(config).values())
     for part in ("parameters", "moving average", "optimizer: first moment"):

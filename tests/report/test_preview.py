@@ -14,7 +14,7 @@ import tiny_tae
 from PIL import Image, ImageSequence
 from tiny_clips import TinyClips
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, preparing
 from videojam_jax.data.clip import Clip
 from videojam_jax.data.video_file import write_mp4
 from videojam_jax.errors import UserError
@@ -29,7 +29,7 @@ CLIPS = [
 
 def config(*arguments):
     given = dict(word.removeprefix("--config.").split("=", 1) for word in (*CLIPS, *arguments))
-    return configuration.load(f"{tiny_run.CONFIG}:base", given)
+    return loading.load(f"{tiny_run.CONFIG}:base", given)
 
 
 def clips_of(page, fps):
@@ -82,7 +82,7 @@ def test_the_job_writes_a_page_and_prepares_nothing(job):
 
 def test_clips_are_spread_over_the_source_and_shown_as_four_tiles_each(job):
     found = shown(job[0])
-    source = build.source(config())
+    source = preparing.source(config())
     ids = [source[i].source_id for i in (0, 13, 26)]
     assert len(found) == 4 * len(ids)
     for source_id, index in zip(ids, (0, 13, 26), strict=True):
@@ -97,7 +97,7 @@ def test_clips_are_spread_over_the_source_and_shown_as_four_tiles_each(job):
 
 
 def test_the_shown_flow_is_coloured_where_the_clip_moves_and_black_where_it_stands(job):
-    source, found = build.source(config()), shown(job[0])
+    source, found = preparing.source(config()), shown(job[0])
     moved = 0
     for index in (0, 13, 26):
         clip = source[index]
@@ -192,7 +192,7 @@ def test_what_an_autoencoder_loses_is_seen_and_measured(tmp_path, tmp_path_facto
     tae = tiny_tae.trained(tmp_path_factory)[0]
     given = [*tiny_tae.READER, f"--config.autoencoder.weights={tae}"]
     read = tiny_config(*given, "--config.source.clips=3")
-    preview(read, build.source(read), 3, tmp_path)
+    preview(read, preparing.source(read), 3, tmp_path)
     found = shown(tmp_path)
     for _, caption in found:
         tiles = by_clip(found, caption.partition(": ")[0])
@@ -214,7 +214,7 @@ def test_the_flow_of_files_is_estimated_and_shown_where_the_body_is(tmp_path):
     (tmp_path / "videos").mkdir()
     write_mp4(tmp_path / "videos" / "one.mp4", frames, 8.0)
     (tmp_path / "videos" / "broken.mp4").write_bytes(b"nothing" * 50)
-    read = configuration.load(
+    read = loading.load(
         f"{tiny_run.CONFIG}:base",
         {
             "clip.frames": "4", "clip.height": f"{size}", "clip.width": f"{size}",
@@ -222,7 +222,7 @@ def test_the_flow_of_files_is_estimated_and_shown_where_the_body_is(tmp_path):
             "source.path": str(tmp_path / "videos"), "motion.flow": "dis",
         },
     )  # fmt: skip
-    preview(read, build.source(read), 1, tmp_path / "out")
+    preview(read, preparing.source(read), 1, tmp_path / "out")
     flow = by_clip(shown(tmp_path / "out", 8.0), "one.mp4#0")["its flow"].astype(float)
     inside, outside = [], []
     for i, frame in enumerate(flow[:3]):

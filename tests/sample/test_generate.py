@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration, frozen
+from videojam_jax.config import frozen, loading, modelling, sampling
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import sampler
 from videojam_jax.diffusion.guidance import RULES
@@ -30,7 +30,7 @@ def config():
     keys = dict(word.removeprefix("--config.").split("=", 1) for word in tiny_run.TINY)
     keys |= {"train.dataset": "none", "sample.batch_size": "4", "model.trunk.heads": "4"}
     keys |= {"loss.sigma_min": "0.1"}
-    return configuration.load(f"{tiny_run.CONFIG}:videojam", keys)
+    return loading.load(f"{tiny_run.CONFIG}:videojam", keys)
 
 
 def params_on(config, sizes):
@@ -39,7 +39,7 @@ def params_on(config, sizes):
     rng = np.random.default_rng(0)
     return jax.tree.map(
         lambda x: jax.device_put(rng.normal(0, 0.2, x.shape).astype(np.float32), x.sharding),
-        abstract_params(build.init(config), mesh),
+        abstract_params(modelling.init(config), mesh),
     )
 
 
@@ -94,18 +94,18 @@ def test_a_fingerprint_is_of_the_parameters_and_not_of_their_mesh(config):
 @pytest.mark.parametrize("start", [1, 3])
 def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
     params = params_on(config, {"data": 1})
-    shape = build.latent_shape(config)
+    shape = modelling.latent_shape(config)
     rng = np.random.default_rng(5)
     clean = [rng.normal(size=(len(CAPTIONS), *shape)).astype(np.float32) for _ in range(2)]
     with jax.transfer_guard("disallow"):
         made = list(make_generate(config, start)(params, CAPTIONS, 3, clean=clean))
     found = [np.concatenate([batch[which] for batch in made]) for which in (1, 2)]
 
-    times = build.times(config)
+    times = sampling.times(config)
     t = times[start]
-    model, encoder = build.model(config), frozen.text(config)
+    model, encoder = modelling.model(config), frozen.text(config)
     text, null = (
-        jax.tree.map(jnp.asarray, pad_text(encoder.encode(captions), build.text_lengths(config)))
+        jax.tree.map(jnp.asarray, pad_text(encoder.encode(captions), modelling.text_lengths(config)))
         for captions in (CAPTIONS, [""])
     )
     section = config.sample
@@ -118,7 +118,7 @@ def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
             lambda *args: model.apply({"params": params}, *args),
             RULES[section.guidance](section.w_text, section.w_motion),
             section.steps - start,
-            max(build.inner_steps(config) - start, 0),
+            max(sampling.inner_steps(config) - start, 0),
             null.row(0),
         )
         return sampler.sample(segments, *begun, text, times[start:])
@@ -147,5 +147,5 @@ def test_solver_guidance_and_weights_are_those_of_the_config(config, monkeypatch
     sections["sample"] |= {"solver": "heun", "guidance": "no_text_guidance"}
     sections["sample"] |= {"w_text": 7.0, "w_motion": 2.0}
     with pytest.raises(Traced):
-        latents(configuration.resolve(sections), params_on(config, {"data": 1}))
+        latents(loading.resolve(sections), params_on(config, {"data": 1}))
     assert asked == [(7.0, 2.0)]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax import configuration, frozen, randomness
+from videojam_jax import randomness
+from videojam_jax.config import frozen, loading
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.sample import writer
@@ -19,7 +20,7 @@ PROMPTS = ["a", "b", "c"]
 
 def config(**keys):
     tiny = dict(word.removeprefix("--config.").split("=", 1) for word in tiny_run.TINY)
-    return configuration.load(f"{tiny_run.CONFIG}:videojam", tiny | keys)
+    return loading.load(f"{tiny_run.CONFIG}:videojam", tiny | keys)
 
 
 def params(value=1.0):

@@ -18,8 +18,8 @@ import tiny_run
 import tiny_tae
 from tiny_run import leaves
 
-from videojam_jax import build, configuration, frozen
 from videojam_jax.checkpoints.read import open_existing, read_json
+from videojam_jax.config import frozen, loading, modelling, preparing
 from videojam_jax.data import raw_clips
 from videojam_jax.data.video_file import read_video
 from videojam_jax.errors import UserError
@@ -202,7 +202,7 @@ def test_a_step_counts_and_averages_the_parameters():
 
 
 def config(*arguments):
-    return configuration.load(tiny_tae.CONFIG, tiny_tae.overrides(*arguments))
+    return loading.load(tiny_tae.CONFIG, tiny_tae.overrides(*arguments))
 
 
 def task(tmp_path, *arguments):
@@ -231,7 +231,7 @@ def test_a_great_gradient_of_the_discriminator_does_not_shrink_the_autoencoders_
 def test_held_out_clips_are_the_last_and_never_trained_on(tmp_path):
     made = task(tmp_path)
     assert made.clips == 12
-    source = build.source(config())
+    source = preparing.source(config())
     held_out = {source[i].video.tobytes() for i in (12, 13)}
     seen = set()
     for one in itertools.islice(made.batches(0), 12):
@@ -306,20 +306,20 @@ def test_a_run_s_average_lags_behind_its_parameters(straight):
 
 def test_the_latents_that_others_read_have_mean_0_and_standard_deviation_1(straight):
     given = [*tiny_tae.READER, f"--config.autoencoder.weights={straight}"]
-    reader = configuration.load(
+    reader = loading.load(
         f"{tiny_run.CONFIG}:base",
         dict(word.removeprefix("--config.").split("=") for word in (*tiny_run.TINY, *given)),
     )
     autoencoder = frozen.autoencoder(reader)
     trained = config()
     clips = raw_clips.batches(
-        build.source(trained), flow=lambda clip: clip.flow, sigma=0.15, seed=trained.seed,
+        preparing.source(trained), flow=lambda clip: clip.flow, sigma=0.15, seed=trained.seed,
         batch_size=4, clips=12,
     )  # fmt: skip
     video = next(clips)["video"].astype(np.float32) / 127.5 - 1
     clips.close()
     latent = np.asarray(jax.jit(type(autoencoder).encode)(autoencoder, video), np.float64)
-    assert latent.shape == (4, *build.latent_shape(reader))
+    assert latent.shape == (4, *modelling.latent_shape(reader))
     mean, std = latent.mean(axis=(0, 1, 2, 3)), latent.std(axis=(0, 1, 2, 3))
     print(f"means {mean}, standard deviations {std}")
     # The run's compiler hurried, and this one did not: rounding apart.
@@ -479,7 +479,7 @@ def test_a_run_with_a_discriminator_is_resumed_and_read_by_others(tmp_path):
     assert {"adversarial", "discriminator"} <= rows[0].keys()
     given = [*tiny_tae.READER, f"--config.autoencoder.weights={tmp_path / 'run'}"]
     words = dict(word.removeprefix("--config.").split("=") for word in (*tiny_run.TINY, *given))
-    found = frozen.autoencoder(configuration.load(f"{tiny_run.CONFIG}:base", words))
+    found = frozen.autoencoder(loading.load(f"{tiny_run.CONFIG}:base", words))
     saved = leaves(tmp_path / "run", 5)
     ours = jax.tree_util.tree_flatten_with_path(found.params)[0]
     assert len(ours) > 20

@@ -8,7 +8,7 @@ import types
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, preparing
 from videojam_jax.train import generation
 
 
@@ -67,8 +67,8 @@ def test_clips_of_another_shape_are_named(data):
 
 def test_clips_of_another_flow_or_reading_are_told_of():
     # The paper's config, and a folder that was prepared for it with what once was the default.
-    config = configuration.load(str(tiny_run.ROOT / "configs" / "videojam_4b.py"))
-    settings = build.preparation(config)
+    config = loading.load(str(tiny_run.ROOT / "configs" / "videojam_4b.py"))
+    settings = preparing.preparation(config)
 
     def told(settings):
         dataset = types.SimpleNamespace(folder="data", manifest={"settings": settings})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration
 from videojam_jax.checkpoints.read import restore_params
+from videojam_jax.config import loading, modelling
 from videojam_jax.errors import UserError
 from videojam_jax.models.joint import widen
 from videojam_jax.parallel.mesh import make_mesh
@@ -25,13 +25,13 @@ STEP = 7
 @functools.cache
 def config(variant, **keys):
     tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
-    return configuration.load(f"{tiny_run.CONFIG}:{variant}", tiny | keys)
+    return loading.load(f"{tiny_run.CONFIG}:{variant}", tiny | keys)
 
 
 @functools.cache  # a trace of the model
 def abstract(config):
     mesh = make_mesh({"data": 1}, jax.devices()[:1])
-    return abstract_state(build.init(config), optimizer_of(config), mesh)
+    return abstract_state(modelling.init(config), optimizer_of(config), mesh)
 
 
 @pytest.fixture(scope="module", params=["base", "videojam"])
@@ -50,7 +50,7 @@ def run(request, tmp_path_factory):
         for step in (STEP - 1, STEP):
             params, average = random(), random()
             state = TrainState(jnp.int32(step), params, average, {"count": jnp.int32(step)})
-            checkpoint.save(manager, state, build.architecture(made))
+            checkpoint.save(manager, state, modelling.architecture(made))
     return folder, request.param, params, average
 
 
@@ -59,7 +59,7 @@ assert_same = chex.assert_trees_all_equal
 
 def test_a_run_s_parameters_or_their_average_are_read_as_asked(run):
     folder, kind, params, average = run
-    given = abstract(config(kind)).params, build.architecture(config(kind))
+    given = abstract(config(kind)).params, modelling.architecture(config(kind))
     for ema, wanted in ((False, params), (True, average)):
         found, step = restore_params(folder, *given, ema=ema)
         assert step == STEP

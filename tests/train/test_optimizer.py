@@ -7,7 +7,7 @@ import pytest
 import tiny_run
 import tiny_tae
 
-from videojam_jax import build, configuration
+from videojam_jax.config import autoencoding, loading, modelling
 from videojam_jax.config.training import OptimizerOptions
 from videojam_jax.train.optimizer import (
     decays,
@@ -78,7 +78,7 @@ def scanned():
     """The shapes of a joint model whose two blocks are scanned."""
     tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
     tiny |= {"model.trunk.blocks": "2", "text.blocks": "1"}
-    return shapes(build.init(configuration.load(f"{tiny_run.CONFIG}:videojam", tiny)))
+    return shapes(modelling.init(loading.load(f"{tiny_run.CONFIG}:videojam", tiny)))
 
 
 def test_only_matrices_decay_in_a_model_whose_blocks_are_scanned(scanned):
@@ -104,8 +104,8 @@ def test_every_parameter_that_is_trained_is_known_to_decay_or_not(scanned):
     tables = {"vocabulary", "positions", "t", "h", "w", "modulation"}
     assert others == {"scale", "bias", "b_in", "b_out"} | tables
     arguments = ["--config.reconstruction.adversarial=0.1", "--config.tae.attention=True"]
-    tae = configuration.load(tiny_tae.CONFIG, tiny_tae.overrides(*arguments))
-    assert by_decay(shapes(build.autoencoder_init(tae))) == ({"kernel"}, {"scale", "bias"})
+    tae = loading.load(tiny_tae.CONFIG, tiny_tae.overrides(*arguments))
+    assert by_decay(shapes(autoencoding.init(tae))) == ({"kernel"}, {"scale", "bias"})
 
 
 def test_what_the_optimizer_keeps_has_the_form_that_saved_runs_have(scanned):
@@ -139,7 +139,7 @@ def test_a_run_s_rate_ends_with_its_steps():
     tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
     tiny |= {"train.steps": "40", "optimizer.decay_steps": "20", "optimizer.warmup_steps": "0",
              "optimizer.learning_rate": "0.5", "optimizer.weight_decay": "1.0"}  # fmt: skip
-    optimizer = optimizer_of(configuration.load(tiny_run.CONFIG, tiny))
+    optimizer = optimizer_of(loading.load(tiny_run.CONFIG, tiny))
     params, still = {"kernel": jnp.ones(())}, {"kernel": jnp.zeros(())}
     state, moved = optimizer.init(params), []
     for _ in range(41):

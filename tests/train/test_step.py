@@ -8,7 +8,7 @@ import optax
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, modelling, training
 from videojam_jax.diffusion.loss import LossOptions, noised_batch
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.parameters import abstract_params, create_params
@@ -29,7 +29,7 @@ def config():
     tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
     fast = {"optimizer.learning_rate": "0.02", "optimizer.warmup_steps": "0"}
     fast |= {"loss.motion_weight": "0.5", "seed": "3"}
-    return configuration.load(f"{tiny_run.CONFIG}:base", tiny | fast | {"model.motion": "True"})
+    return loading.load(f"{tiny_run.CONFIG}:base", tiny | fast | {"model.motion": "True"})
 
 
 def empty_caption(config):
@@ -45,7 +45,7 @@ def step(config):
 
 
 def born(config, mesh):
-    init, optimizer = build.init(config), optimizer_of(config)
+    init, optimizer = modelling.init(config), optimizer_of(config)
     return create_state(init, optimizer, abstract_state(init, optimizer, mesh), config.seed)
 
 
@@ -59,7 +59,7 @@ def fresh(config):
 
 def batch(config, seed=0):
     rng = np.random.default_rng(seed)
-    shape = (config.train.batch_size, *build.latent_shape(config))
+    shape = (config.train.batch_size, *modelling.latent_shape(config))
     text = rng.integers(1, 200, (shape[0], config.text.max_length))
     return {
         "video": jnp.asarray(rng.normal(size=shape), jnp.bfloat16),
@@ -91,7 +91,7 @@ def test_the_first_loss_of_a_model_that_answers_zero_is_the_mean_square_of_its_t
     noised = noised_batch(
         *(data[name].astype(jnp.float32) for name in ("video", "motion")),
         data["text"], empty_caption(config),
-        jax.random.fold_in(key_for("training", config.seed), 0), build.loss_options(config),
+        jax.random.fold_in(key_for("training", config.seed), 0), training.loss_options(config),
     )  # fmt: skip
     for name, target in (("appearance", noised.v_x), ("motion", noised.v_d)):
         np.testing.assert_allclose(metrics[f"{name}_loss"], jnp.square(target).mean(), rtol=1e-5)
@@ -168,8 +168,8 @@ def test_a_state_is_born_sharded(config):
     ("name", "billions"), [("videojam_4b", 4.9), ("videojam_30b", 29.3)]
 )
 def test_the_models_of_the_paper_s_configs_have_the_size_of_the_closed_form(name, billions):
-    config = configuration.load(str(tiny_run.ROOT / "configs" / f"{name}.py"))
-    init, optimizer = build.init(config), optimizer_of(config)
+    config = loading.load(str(tiny_run.ROOT / "configs" / f"{name}.py"))
+    init, optimizer = modelling.init(config), optimizer_of(config)
     state = abstract_state(init, optimizer, make_mesh({"data": 1, "fsdp": -1}))
     count = parameter_count(state.params)
     # The closed form: attention 4 d^2, cross-attention 4 d^2, SwiGLU 3 d f, and norms and table.
@@ -178,7 +178,7 @@ def test_the_models_of_the_paper_s_configs_have_the_size_of_the_closed_form(name
     got = parameter_count(state.params["trunk"]["blocks"])
     assert got == blocks
     assert abs(count / 1e9 - billions) < 0.1, count
-    assert build.token_count(config) == 4096
+    assert modelling.token_count(config) == 4096
 
 
 def test_an_unknown_device_has_no_peak():

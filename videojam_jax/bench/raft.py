@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from videojam_jax.config.frozen import one_device
 from videojam_jax.convert.weights import random_weights
-from videojam_jax.frozen import one_device
 from videojam_jax.motion.raft import RaftOptions, flow_of_clips
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
+from videojam_jax.config import modelling
 from videojam_jax.parallel.batch import to_global
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.text import Text
@@ -16,17 +16,17 @@ from videojam_jax.train.state import abstract_state, create_state
 
 def step_rate(config: FrozenConfigDict, seconds: float) -> float:
     """Clips a second that one training step after the other consumes, compilation left out."""
-    mesh = build.mesh(config)
+    mesh = modelling.mesh(config)
     optimizer = optimizer_of(config)
-    init = build.init(config)
+    init = modelling.init(config)
     state = create_state(init, optimizer, abstract_state(init, optimizer, mesh), config.seed)
-    size, length = config.train.batch_size, sum(build.text_lengths(config))
+    size, length = config.train.batch_size, sum(modelling.text_lengths(config))
     rng = np.random.default_rng(0)
-    latents = rng.normal(size=(size, *build.latent_shape(config))).astype(np.float32)
+    latents = rng.normal(size=(size, *modelling.latent_shape(config))).astype(np.float32)
     if config.text.name == "bytes":
         tokens = rng.integers(1, 200, (size, length)).astype(np.int32)
     else:
-        tokens = rng.normal(size=(size, length, max(build.text_widths(config)))).astype(np.float32)
+        tokens = rng.normal(size=(size, length, max(modelling.text_widths(config)))).astype(np.float32)
     text = Text(tokens, np.ones((size, length), bool))
     batch = {"video": latents, "text": text}
     if config.model.motion:

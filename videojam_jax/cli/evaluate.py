@@ -15,9 +15,9 @@ def words(parser) -> None:
 
 
 def run(arguments) -> int | None:
-    from videojam_jax import configuration
+    from videojam_jax.config import loading
 
-    config = configuration.load_experiment(arguments.config, arguments.overrides)
+    config = loading.load_experiment(arguments.config, arguments.overrides)
     size = arguments.config.partition(":")[2] or "default"
     workdir = Path(arguments.workdir) if arguments.workdir else Path("evaluate_out") / size
     from videojam_jax.experiments import run as experiment

@@ -6,6 +6,6 @@ def words(parser) -> None:
 
 
 def run(arguments) -> None:
-    from videojam_jax import configuration
+    from videojam_jax.config import loading
 
-    print(configuration.explain())
+    print(loading.explain())

@@ -16,14 +16,14 @@ def words(parser) -> None:
 
 
 def run(arguments) -> None:
-    from videojam_jax import build
+    from videojam_jax.config import preparing
     from videojam_jax.terminal.progress import progress
 
     config = config_of_clips(arguments)
     workdir = workdir_at(arguments.workdir)
     # Each process fills shards of its own: the loss of one must not end the others.
     launch = start(arguments, workdir, join=False)
-    source = build.source(config)
+    source = preparing.source(config)
     if arguments.preview is not None:
         from videojam_jax.report.preview import preview
 
@@ -48,7 +48,7 @@ def run(arguments) -> None:
     last = []
     with progress(len(source), 0, "clips") as tell:
         place = launch.process, launch.processes
-        manifest = build.prepare(config, source, workdir, count, *place, told)
+        manifest = preparing.prepare(config, source, workdir, count, *place, told)
     if last and last[0].clips:
         print(f"throughput: {_throughput(last[0], config)}")
     if manifest is None:

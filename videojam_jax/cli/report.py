@@ -16,13 +16,13 @@ def words(parser) -> None:
 
 
 def run(arguments) -> None:
-    from videojam_jax import configuration
+    from videojam_jax.config import loading
 
     workdir = Path(arguments.workdir)
     base = Path(arguments.base) if arguments.base else workdir / "base"
     joint = Path(arguments.videojam) if arguments.videojam else workdir / "videojam"
     configs = [
-        configuration.load_resolved(folder / "config.json", arguments.overrides)
+        loading.load_resolved(folder / "config.json", arguments.overrides)
         for folder in (base, joint)
     ]
     start(arguments, workdir_at(workdir), guard=True)

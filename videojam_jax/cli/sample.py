@@ -20,11 +20,11 @@ def words(parser) -> None:
 
 
 def run(arguments) -> None:
-    from videojam_jax import configuration
+    from videojam_jax.config import loading
 
     workdir = Path(arguments.workdir)
     path = workdir / "config.json"
-    config = of_clips(configuration.load_resolved(path, arguments.overrides), path)
+    config = of_clips(loading.load_resolved(path, arguments.overrides), path)
     prompts = _prompts(arguments)
     out = Path(arguments.out) if arguments.out else workdir / "samples" / "prompts"
     start(arguments, workdir, guard=True)

@@ -14,15 +14,15 @@ def words(parser) -> None:
 
 
 def run(arguments) -> int:
-    from videojam_jax import configuration
+    from videojam_jax.config import loading
 
-    config = configuration.load(arguments.config, arguments.overrides)
+    config = loading.load(arguments.config, arguments.overrides)
     workdir = workdir_at(arguments.workdir)
     with start_alone(arguments, workdir, [workdir]):
         _tell_changes(workdir / "config.json", config)
         from videojam_jax.train.loop import train
 
-        outcome = train(config, configuration.to_json(config), workdir)
+        outcome = train(config, loading.to_json(config), workdir)
     if outcome.stopped:
         print(
             f"stopped by a signal at step {outcome.step}, checkpoint saved in "
@@ -35,11 +35,11 @@ def run(arguments) -> int:
 
 def _tell_changes(path: Path, config) -> None:
     """On resume, name the keys that are no longer what the run began with."""
-    from videojam_jax import configuration
+    from videojam_jax.config import loading
     from videojam_jax.differences import differences
 
     if not path.exists():
         return
-    before = configuration.load_resolved(path)
+    before = loading.load_resolved(path)
     for key, there, here in differences(before, config):
         print(f"changed since this run began: config.{key} {there!r} -> {here!r}")

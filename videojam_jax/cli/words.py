@@ -29,16 +29,16 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 
 def config_of_clips(arguments):
     """The config that is named, of a model of clips."""
-    from videojam_jax import configuration
+    from videojam_jax.config import loading
 
-    return of_clips(configuration.load(arguments.config, arguments.overrides), arguments.config)
+    return of_clips(loading.load(arguments.config, arguments.overrides), arguments.config)
 
 
 def of_clips(config, path):
     """The config; UserError where it trains an autoencoder, which other jobs do not take."""
-    from videojam_jax import configuration
+    from videojam_jax.config import loading
 
-    if configuration.is_autoencoder(config):
+    if loading.is_autoencoder(config):
         raise UserError(
             f"{path}: this trains an autoencoder, which `videojam train` does alone; to use one, "
             "set config.autoencoder.name = 'tae' and config.autoencoder.weights in a config of "

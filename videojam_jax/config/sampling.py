@@ -2,6 +2,10 @@
 
 import dataclasses
 
+import numpy as np
+from ml_collections import FrozenConfigDict
+
+from videojam_jax.diffusion import schedule
 from videojam_jax.diffusion.guidance import RULES
 from videojam_jax.diffusion.sampler import SOLVERS
 from videojam_jax.diffusion.schedule import EMULATE
@@ -38,3 +42,21 @@ class SampleOptions:
     batch_size: int = config_key(8, "clips sampled at once", minimum=1)
     ema: bool = config_key(True, "sample from the averaged parameters")
     enlarge: int = config_key(1, "pixels shown for one of the clip (small clips)", minimum=1)
+
+
+def times(config: FrozenConfigDict) -> np.ndarray:
+    """The sampler's times, `[steps + 1]` from 0 to 1."""
+    section = config.sample
+    if section.schedule == "linear":
+        return schedule.linear(section.steps)
+    if section.schedule == "shifted":
+        return schedule.shifted(section.steps, section.shift)
+    return schedule.linear_quadratic(section.steps, section.emulate)
+
+
+def inner_steps(config: FrozenConfigDict) -> int:
+    """How many of the first sampling steps have the motion's guidance.
+
+    The share of them, rounded; half a step goes to the even number.
+    """
+    return round(config.sample.inner_share * config.sample.steps)

@@ -2,7 +2,10 @@
 
 import dataclasses
 
-from videojam_jax.keys import REQUIRED, TRAINING, config_key, same
+from ml_collections import FrozenConfigDict
+
+from videojam_jax.diffusion.loss import LossOptions
+from videojam_jax.keys import REQUIRED, TRAINING, config_key, make, same
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,3 +74,7 @@ class AutoencoderTrainOptions:
     keep: int = same(TrainOptions, "keep")
     sample_every: int = same(TrainOptions, "sample_every")
     loader_threads: int = same(TrainOptions, "loader_threads")
+
+
+def loss_options(config: FrozenConfigDict) -> LossOptions:
+    return make(LossOptions, config.loss)

@@ -4,8 +4,8 @@ import platform
 
 import jax
 
-from videojam_jax import build
 from videojam_jax.checkpoints.read import latest_whole
+from videojam_jax.config import modelling, sampling
 from videojam_jax.experiments import sampled
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.parallel.parameters import abstract_params
@@ -47,7 +47,7 @@ def facts(setting: Setting) -> dict[str, object]:
     found: dict[str, object] = {"experiment": setting.name}
     for kind in setting.kinds:
         config = setting.run_config(kind, seeds[0])
-        size = parameter_count(abstract_params(build.init(config), build.mesh(config)))
+        size = parameter_count(abstract_params(modelling.init(config), modelling.mesh(config)))
         steps = latest_whole(setting.run_folder(kind, seeds[0]))
         found[LABELS[kind]] = (
             f"{size:,} parameters, {0 if steps is None else int(steps.name):,} steps of "
@@ -60,7 +60,7 @@ def facts(setting: Setting) -> dict[str, object]:
         "measured": f"{len(sampled.captions(setting))} clips for each training seed",
         "training seeds": ", ".join(map(str, seeds)),
         "sampler": f"{sample.steps} {sample.solver} steps, {sample.schedule} schedule; w1 = "
-        f"{sample.w_text}, w2 = {sample.w_motion} in the first {build.inner_steps(config)} steps",
+        f"{sample.w_text}, w2 = {sample.w_motion} in the first {sampling.inner_steps(config)} steps",
         "seed of the noise": setting.config.sample_seed,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "versions": f"Python {platform.python_version()}, jax {jax.__version__}",
@@ -109,5 +109,5 @@ def trust(setting: Setting) -> list[str]:
 
 def _size(setting: Setting) -> str:
     config = setting.run_config("videojam", setting.config.seeds[0])
-    params = abstract_params(build.init(config), build.mesh(config))
+    params = abstract_params(modelling.init(config), modelling.mesh(config))
     return f"{parameter_count(params) / 1e6:.1f} million"

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from videojam_jax import build
+from videojam_jax.config import modelling
 from videojam_jax.data.encode import filled_up
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion.conditions import zero_motion
@@ -149,8 +149,8 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
     """`[clips, times]` for each question; to be called alike by every process."""
     config = setting.run_config(_kind(name), seed)
     mesh = jax.tree.leaves(params)[0].sharding.mesh
-    module = build.model(config, platform=mesh.devices.flat[0].platform)
-    shape = build.latent_shape(config)
+    module = modelling.model(config, platform=mesh.devices.flat[0].platform)
+    shape = modelling.latent_shape(config)
     count = setting.config.experiment.times
 
     def losses(params, seed, rows, x1, d1, order, text):
@@ -180,7 +180,7 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
                 np.stack([one[half].astype(np.float32) for one in chosen])
                 for half in (("video", "motion") if config.model.motion else ("video",))
             ]
-            text = pad_text([one["text"] for one in chosen], build.text_lengths(config))
+            text = pad_text([one["text"] for one in chosen], modelling.text_lengths(config))
             x1, d1 = latents if config.model.motion else (*latents, None)
             batch = (rows, x1, d1, permutations[rows], text)
             errors = run(params, number, *placed(batch, batch_sharding(mesh)))

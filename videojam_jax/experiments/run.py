@@ -25,7 +25,7 @@ def evaluate(
     """Runs what is not done yet of an experiment, and writes its report.
 
     Args:
-      config: of the experiment, see `configuration.load_experiment`.
+      config: of the experiment, see `config.loading.load_experiment`.
       workdir: shared by experiments that have the same runs.
       tell: is given a line when a stage begins.
 

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build, configuration, frozen
 from videojam_jax.checkpoints.read import latest_whole
+from videojam_jax.config import frozen, loading, preparing
 from videojam_jax.config.schema import Config
 from videojam_jax.data import loader
 from videojam_jax.experiments import store
@@ -76,7 +76,7 @@ def real_folder(setting: Setting) -> Path:
 
 def real_origin(setting: Setting) -> dict[str, Any]:
     held_out = setting.held_out()
-    return {"held_out": build.preparation(held_out), "source": held_out.source.to_dict(),
+    return {"held_out": preparing.preparation(held_out), "source": held_out.source.to_dict(),
             "clips": setting.config.clips}  # fmt: skip
 
 
@@ -113,8 +113,8 @@ def row_folder(setting: Setting, row: Row, seed: int) -> Path:
 def row_config(setting: Setting, row: Row, seed: int) -> FrozenConfigDict:
     """The run's config with what the row changes of its sampling."""
     tree = setting.run_config(row.kind, seed).to_dict()
-    configuration.merge(tree, {"sample": dict(row.sample)})
-    return configuration.resolve(tree)
+    loading.merge(tree, {"sample": dict(row.sample)})
+    return loading.resolve(tree)
 
 
 def row_origin(setting: Setting, row: Row, seed: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, preparing
 from videojam_jax.config.schema import Config
 from videojam_jax.differences import differences
 from videojam_jax.errors import UserError
@@ -85,7 +85,7 @@ class Setting:
                     f"config.runs.{kind} = {self.config.runs[kind]}: its model {what}, which only "
                     "VideoJAM's should have"
                 )
-            if build.preparation(config) != build.preparation(configs["videojam"]):
+            if preparing.preparation(config) != preparing.preparation(configs["videojam"]):
                 raise UserError(
                     f"config.runs.{kind} = {self.config.runs[kind]}: its clips, flow, autoencoder "
                     "or text differ from VideoJAM's, so they cannot share one data set"
@@ -101,7 +101,7 @@ class Setting:
         config = self.run_config("videojam", self.config.seeds[0])
         tree = config.to_dict()
         changes = self.config.held_out.to_dict()
-        configuration.merge(tree, changes)
+        loading.merge(tree, changes)
         if tree["source"] == config.source.to_dict():
             raise UserError(
                 "config.held_out changes nothing of the source: the clips that are measured would "
@@ -113,15 +113,15 @@ class Setting:
         tree["prepare"]["clips_per_shard"] = min(
             tree["prepare"]["clips_per_shard"], self.config.clips
         )
-        return configuration.resolve(tree)
+        return loading.resolve(tree)
 
 
 @functools.cache
 def _loaded(path: str, changes: str) -> FrozenConfigDict:
     """A run's config, read once: who edits the file while an experiment runs does not mix two."""
     if path.endswith(".json"):
-        return configuration.load_resolved(Path(path), changes=json.loads(changes))
-    return configuration.load(path, changes=json.loads(changes))
+        return loading.load_resolved(Path(path), changes=json.loads(changes))
+    return loading.load(path, changes=json.loads(changes))
 
 
 def _check_trained(folder: Path, config: FrozenConfigDict) -> None:
@@ -129,7 +129,7 @@ def _check_trained(folder: Path, config: FrozenConfigDict) -> None:
     if not path.is_file():
         return
     before, now = (
-        tagged(Config, each, TRAINING) for each in (configuration.load_resolved(path), config)
+        tagged(Config, each, TRAINING) for each in (loading.load_resolved(path), config)
     )
     for key, there, here in differences(before, now):
         raise UserError(

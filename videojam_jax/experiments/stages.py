@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jax
 
-from videojam_jax import build, configuration
 from videojam_jax.checkpoints.read import latest_whole
+from videojam_jax.config import loading, preparing
 from videojam_jax.data import loader, manifest
 from videojam_jax.errors import UserError
 from videojam_jax.experiments.setting import Setting
@@ -57,8 +57,8 @@ def data_stage(name: str, config, folder: Path) -> Stage:
             return False
         # Clips of one's own may have been prepared in any way that gives these latents.
         if config.source.name == "simulated":
-            source = build.source(config)
-            now = {**build.preparation(config), "source": source.describe(), "clips": len(source)}
+            source = preparing.source(config)
+            now = {**preparing.preparation(config), "source": source.describe(), "clips": len(source)}
             manifest.check_settings(folder, {**dataset.manifest["settings"], **now})
         return True
 
@@ -74,9 +74,9 @@ def data_stage(name: str, config, folder: Path) -> Stage:
 
 
 def _prepare(config, folder: Path, process: int, processes: int) -> None:
-    source = build.source(config)
+    source = preparing.source(config)
     with progress(len(source), 0, "clips") as tell:
-        build.prepare(config, source, folder, lambda done, *_: tell(done), process, processes)
+        preparing.prepare(config, source, folder, lambda done, *_: tell(done), process, processes)
 
 
 def training_stages(setting: Setting) -> list[Stage]:
@@ -119,6 +119,6 @@ def _training(setting: Setting, kind: str, seed: int) -> Stage:
         if distributed.leader():
             folder.mkdir(parents=True, exist_ok=True)
         distributed.barrier(f"{folder} is there")
-        return train(config, configuration.to_json(config), folder).stopped
+        return train(config, loading.to_json(config), folder).stopped
 
     return Stage(f"train {kind}, seed {seed}", is_done, make)

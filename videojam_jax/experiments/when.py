@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from videojam_jax import build
+from videojam_jax.config import sampling
 from videojam_jax.experiments import sampled, store
 from videojam_jax.experiments.finding import LABELS, facts, run_curves, trust
 from videojam_jax.experiments.sampled import Row
@@ -157,7 +157,7 @@ def _table(setting: Setting, found) -> Table:
 
 
 def _time(config, start: int) -> str:
-    return f"{build.times(config)[start]:.3f}"
+    return f"{sampling.times(config)[start]:.3f}"
 
 
 def _grids(setting: Setting) -> list[ClipGrid]:

@@ -8,7 +8,7 @@ import math
 
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
+from videojam_jax.config import modelling
 from videojam_jax.models.layers import TimeEmbedding
 from videojam_jax.models.text.bytes import VOCABULARY
 
@@ -21,7 +21,7 @@ def parameters(config: FrozenConfigDict) -> dict[str, int]:
     """
     trunk = config.model.trunk
     d, blocks = trunk.width, trunk.blocks
-    *grid, channels = build.latent_shape(config)
+    *grid, channels = modelling.latent_shape(config)
     tokens = [size // patch for size, patch in zip(grid, config.model.patch, strict=True)]
     features = channels * math.prod(config.model.patch) * (1 + config.model.motion)
     counts = {
@@ -42,7 +42,7 @@ def parameters(config: FrozenConfigDict) -> dict[str, int]:
         "w_out": d * features,
         "b_out": features,
     }
-    widths = build.text_widths(config)
+    widths = modelling.text_widths(config)
     for part, width in enumerate(widths):
         suffix = f"_{part}" if len(widths) > 1 else ""
         counts |= {f"text_in{suffix}": (width + 1) * d, f"text_norm{suffix}": 2 * d}

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
+from videojam_jax.config import modelling
 
 
 def on_one_device(tree) -> int:
@@ -55,7 +55,7 @@ def estimated_temporary(
     d, tensor = trunk.width, mesh["tensor"]
     f = trunk.ffn / tensor
     clips = config.train.batch_size / (mesh["data"] * mesh["fsdp"] * config.train.accumulate)
-    tokens = max(1.0, clips) * build.token_count(config) / mesh["context"]
+    tokens = max(1.0, clips) * modelling.token_count(config) / mesh["context"]
     one_input = tokens * d * b
     whole = tokens * (16 * d + 4 * f) * b
     kept = {

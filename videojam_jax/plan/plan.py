@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
+from videojam_jax.config import modelling
 from videojam_jax.errors import UserError
 from videojam_jax.parallel.mesh import slice_count
 from videojam_jax.parallel.parameters import abstract_params
@@ -143,7 +143,7 @@ def plan(
 
 
 def training_state(config: FrozenConfigDict, mesh: Mesh) -> TrainState:
-    return abstract_state(build.init(config), optimizer_of(config), mesh)
+    return abstract_state(modelling.init(config), optimizer_of(config), mesh)
 
 
 def arguments(config: FrozenConfigDict, mesh: Mesh) -> tuple:
@@ -161,7 +161,7 @@ def sampling(config: FrozenConfigDict, mesh: Mesh, device: Device | None) -> Job
     """The sampler, from noise to latents, as `sample` compiles it."""
     size = sampler_batch(config, mesh)
     given = (
-        abstract_params(build.init(config), mesh),
+        abstract_params(modelling.init(config), mesh),
         jax.ShapeDtypeStruct((), jnp.uint32, sharding=replicated(mesh)),
         jax.ShapeDtypeStruct((size,), jnp.int32, sharding=batch_sharding(mesh)),
         abstract_batch(change(config, {"train.batch_size": size}), mesh)["text"],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, modelling
 from videojam_jax.parallel.mesh import AXES
 from videojam_jax.plan.chips import Device
 from videojam_jax.plan.memory import estimated_temporary
@@ -53,7 +53,7 @@ def change(config: FrozenConfigDict, overrides: dict[str, object]) -> FrozenConf
         for one in sections:
             section = section[one]
         section[name] = value
-    return configuration.resolve(tree)
+    return loading.resolve(tree)
 
 
 def proposals(
@@ -87,7 +87,7 @@ def meshes(
     config: FrozenConfigDict, devices: int, slices: int, accumulate: int
 ) -> Iterator[dict[str, int]]:
     """Every mesh of so many devices that batch, heads and tokens divide over."""
-    heads, tokens = config.model.trunk.heads, build.token_count(config)
+    heads, tokens = config.model.trunk.heads, modelling.token_count(config)
     for data in _divisors(devices):
         for fsdp in _divisors(devices // data):
             for context in _divisors(devices // (data * fsdp)):
@@ -133,7 +133,7 @@ def sent(config: FrozenConfigDict, mesh: dict[str, int], parameters: int) -> flo
     total = parts * 3 * weights * (shards - 1) / shards
     total += 2 * parts * (weights / shards) * (mesh["data"] - 1) / mesh["data"]
     clips = config.train.batch_size / (mesh["data"] * mesh["fsdp"])
-    tokens = 2.0 * clips * build.token_count(config) * trunk.width * trunk.blocks
+    tokens = 2.0 * clips * modelling.token_count(config) * trunk.width * trunk.blocks
     context, tensor = mesh["context"], mesh["tensor"]
     total += 3 * 4 * tokens / context * (context - 1) / context
     total += 3 * 8 * tokens / context * (tensor - 1) / tensor

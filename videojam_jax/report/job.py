@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build, frozen
-from videojam_jax.configuration import beside
+from videojam_jax.config import frozen, sampling
+from videojam_jax.config.loading import beside
 from videojam_jax.data import loader
 from videojam_jax.measure import bodies
 from videojam_jax.parallel import distributed
@@ -75,7 +75,7 @@ def compare(
             "VideoJAM": f"{joint_step} further steps from the base, {joint_run}",
             "sampler": f"{section.steps} {section.solver} steps, {section.schedule} schedule; "
             f"VideoJAM with w1 = {section.w_text}, w2 = {section.w_motion} in the first "
-            f"{build.inner_steps(joint_config)}; base with w1 = {base_config.sample.w_text}",
+            f"{sampling.inner_steps(joint_config)}; base with w1 = {base_config.sample.w_text}",
             "seed": seed,
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "versions": f"Python {platform.python_version()}, jax {jax.__version__}",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build, frozen
+from videojam_jax.config import frozen, preparing
 from videojam_jax.data.clip import BadClip, Clip
 from videojam_jax.data.encode import Encoder
 from videojam_jax.errors import UserError
@@ -28,7 +28,7 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
     """Writes `preview.html` (with its Markdown and JSON) into `out`; the files.
 
     Args:
-      source: of the config, see `build.source`.
+      source: of the config, see `preparing.source`.
       count: clips to show, spread evenly over the source.
 
     Raises:
@@ -106,7 +106,7 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
 def _load(
     config: FrozenConfigDict, source, indices: list[int]
 ) -> tuple[list[tuple[Clip, np.ndarray | None]], list[BadClip]]:
-    flow = build.flow_estimator(config)
+    flow = preparing.flow_estimator(config)
     loaded, bad = [], []
     for index in indices:
         try:

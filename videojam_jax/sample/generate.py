@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build, frozen
+from videojam_jax.config import frozen, modelling, sampling
 from videojam_jax.data.encode import filled_up
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import guidance, sampler
@@ -49,9 +49,9 @@ def jitted_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Call
     (VideoJAM, arXiv 2502.02492, figure 8).
     """
     section = config.sample
-    module = build.model(config, platform=mesh.devices.flat[0].platform)
-    shape = build.latent_shape(config)
-    times = build.times(config)[start:]
+    module = modelling.model(config, platform=mesh.devices.flat[0].platform)
+    shape = modelling.latent_shape(config)
+    times = sampling.times(config)[start:]
     rule = guidance.RULES[section.guidance](section.w_text, section.w_motion)
 
     def run(params, seed, rows, text: Text, null: Text, *clean):
@@ -59,7 +59,7 @@ def jitted_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Call
             lambda *args: module.apply({"params": params}, *args),
             rule,
             section.steps - start,
-            max(build.inner_steps(config) - start, 0),
+            max(sampling.inner_steps(config) - start, 0),
             null,
         )
         key = key_for("sampling", seed)
@@ -92,7 +92,7 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
     two arrays `[n, t, h, w, c]`, a row a caption.
     """
     text_model = frozen.text(config)
-    null = pad_text(text_model.encode([""]), build.text_lengths(config)).row(0)
+    null = pad_text(text_model.encode([""]), modelling.text_lengths(config)).row(0)
     sampler_on = functools.cache(functools.partial(jitted_sampler, config, start=start))
 
     def generate(
@@ -113,7 +113,7 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
             if set(numbers) <= set(finished):
                 continue
             rows = np.array(filled_up(numbers, size), np.int32)
-            text = pad_text([texts[row] for row in rows], build.text_lengths(config))
+            text = pad_text([texts[row] for row in rows], modelling.text_lengths(config))
             latents = [each[rows].astype(np.float32) for each in clean]
             rows, text, latents = placed((rows, text, latents), rows_of)
             x, d = run(params, number, rows, text, empty, *latents)

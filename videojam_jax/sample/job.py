@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
 from videojam_jax.checkpoints.read import restore_params
+from videojam_jax.config import modelling
 from videojam_jax.parallel.parameters import abstract_params, create_params
 from videojam_jax.sample.writer import make_writer
 from videojam_jax.terminal.progress import progress
@@ -32,14 +32,14 @@ def sample(
 
 def trained_params(config: FrozenConfigDict, workdir: Path, step: int | None = None):
     """`(params, step)` of a run, the averaged ones if the config says so."""
-    abstract = abstract_params(build.init(config), build.mesh(config))
+    abstract = abstract_params(modelling.init(config), modelling.mesh(config))
     return restore_params(
-        workdir, abstract, build.architecture(config), ema=config.sample.ema, step=step
+        workdir, abstract, modelling.architecture(config), ema=config.sample.ema, step=step
     )
 
 
 def untrained_params(config: FrozenConfigDict):
     """The parameters that a run of this config starts from, when from random ones."""
-    init = build.init(config)
-    abstract = abstract_params(init, build.mesh(config))
+    init = modelling.init(config)
+    abstract = abstract_params(init, modelling.mesh(config))
     return create_params(init, abstract, config.seed)

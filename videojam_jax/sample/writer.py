@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import frozen
+from videojam_jax.config import frozen
 from videojam_jax.config.schema import Config
 from videojam_jax.keys import SAMPLES, tagged
 from videojam_jax.parallel.fingerprint import fingerprint

@@ -8,8 +8,8 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
 from videojam_jax.checkpoints.read import restore_params
+from videojam_jax.config import autoencoding, preparing
 from videojam_jax.data import raw_clips
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders import reconstruction
@@ -41,17 +41,17 @@ class Autoencoding:
                 "clip: raise it, or config.train.batch_size (flow_share = 0 trains on none)"
             )
         self._config, self._mesh = config, mesh
-        self._source = build.source(config)
-        held_out = build.held_out(config, len(self._source))
-        self._net, self._discriminator = build.autoencoder_net(config), build.discriminator(config)
-        self._flow = build.flow_estimator(config)
+        self._source = preparing.source(config)
+        held_out = autoencoding.held_out(config, len(self._source))
+        self._net, self._discriminator = autoencoding.net(config), autoencoding.discriminator(config)
+        self._flow = preparing.flow_estimator(config)
         self._held_out = HeldOut(
             config, self._net, self._source, held_out, self._flow, workdir, mesh
         )
         self.title = f"temporal autoencoder of {' x '.join(map(str, config.tae.compression))}"
         self.clips = held_out.start
-        self.architecture = build.autoencoder_architecture(config)
-        self.init = build.autoencoder_init(config)
+        self.architecture = autoencoding.architecture(config)
+        self.init = autoencoding.init(config)
         self.optimizer = optimizer_of(config)
         if self._discriminator:
             # Each with its own norm of the gradient, which would tie one's step to the other's.
@@ -67,7 +67,7 @@ class Autoencoding:
             self._net,
             self._discriminator,
             self.optimizer,
-            build.reconstruction_options(self._config),
+            autoencoding.options(self._config),
             seed=self._config.seed,
             ema_decay=self._config.optimizer.ema_decay,
             has_flow=self._has_flow,

@@ -7,9 +7,9 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
 from videojam_jax.checkpoints.read import read_architecture, restore_params
-from videojam_jax.configuration import beside
+from videojam_jax.config import modelling, preparing
+from videojam_jax.config.loading import beside
 from videojam_jax.data import loader, records
 from videojam_jax.errors import UserError
 from videojam_jax.models.joint import widen
@@ -39,13 +39,13 @@ class Generation:
             print(line, flush=True)
         self.title = "VideoJAM" if config.model.motion else "base model"
         self.clips = len(self._dataset)
-        self.architecture = build.architecture(config)
-        self.init = build.init(config)
+        self.architecture = modelling.architecture(config)
+        self.init = modelling.init(config)
         self.optimizer = optimizer_of(config)
         self._show = sample_writer(config, workdir, self._dataset) if section.sample_every else None
 
     def compiled(self):
-        lengths = build.text_lengths(self._config)
+        lengths = modelling.text_lengths(self._config)
         text = records.pad_text([self._dataset.null_text], lengths).row(0)
         null = jax.device_put(text, replicated(self._mesh))
         step = jitted_step(self._config, self._mesh)
@@ -58,7 +58,7 @@ class Generation:
             seed=self._config.seed,
             batch_size=section.batch_size,
             start_step=step,
-            text_length=build.text_lengths(self._config),
+            text_length=modelling.text_lengths(self._config),
             rows=local_rows(self._mesh, section.batch_size),
             threads=section.loader_threads,
             motion=self._config.model.motion,
@@ -68,7 +68,7 @@ class Generation:
         """Tokens a second on a device, and MFU if known."""
         config = self._config
         devices = jax.device_count()
-        tokens = config.train.batch_size * build.token_count(config)
+        tokens = config.train.batch_size * modelling.token_count(config)
         values = {
             "steps_per_second": steps_per_second,
             "tokens_per_second_per_device": steps_per_second * tokens / devices,
@@ -97,19 +97,19 @@ def params_of(config: FrozenConfigDict, other: Path, abstract: TrainState):
     Raises:
       UserError: the run has no checkpoint, or is of another architecture.
     """
-    base = build.as_base(config)
+    base = modelling.as_base(config)
     saved = read_architecture(other)
     if config.model.motion and not saved.get("model", {}).get("motion", True):
         mesh = abstract.step.sharding.mesh
-        base_params = abstract_params(build.init(base), mesh)
+        base_params = abstract_params(modelling.init(base), mesh)
         params, step = restore_params(
-            other, base_params, build.architecture(base), ema=True
+            other, base_params, modelling.architecture(base), ema=True
         )
         shardings = jax.tree.map(lambda x: x.sharding, abstract.params)
         widened = jax.jit(widen, out_shardings=shardings)(params)
         return widened, step, "widened for motion, averaged parameters"
     params, step = restore_params(
-        other, abstract.params, build.architecture(config), ema=True
+        other, abstract.params, modelling.architecture(config), ema=True
     )
     return params, step, "averaged parameters"
 
@@ -137,7 +137,7 @@ def sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
 
 
 def _check_dataset(dataset, config: FrozenConfigDict) -> None:
-    wanted = build.latent_shape(config)
+    wanted = modelling.latent_shape(config)
     if tuple(dataset.latent_shape) != wanted:
         raise UserError(
             f"{dataset.folder}: its latents are {tuple(dataset.latent_shape)}, but this config's "
@@ -158,7 +158,7 @@ def _other_settings(dataset, config: FrozenConfigDict) -> list[str]:
     Each a line to say, as who prepared them may have meant it.
     """
     there = dataset.manifest["settings"].get("config", {})
-    now = build.preparation(config)["config"]
+    now = preparing.preparation(config)["config"]
     defaults = {"reads": [], "fps_prefix": False}  # which are left out
     found = []
     for section, key in (
@@ -183,4 +183,4 @@ def _text_kind(text: records.StoredText) -> str:
 def _wanted_text(config: FrozenConfigDict) -> str:
     if config.text.name == "bytes":
         return "byte tokens"
-    return f"embeddings of width {' + '.join(map(str, build.text_widths(config)))}"
+    return f"embeddings of width {' + '.join(map(str, modelling.text_widths(config)))}"

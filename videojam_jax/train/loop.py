@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from videojam_jax.checkpoints.read import latest_whole
-from videojam_jax.configuration import beside, is_autoencoder
+from videojam_jax.config.loading import beside, is_autoencoder
 from videojam_jax.errors import PeerLost, UserError, first_line
 from videojam_jax.files import write_whole
 from videojam_jax.parallel import distributed

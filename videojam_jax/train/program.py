@@ -10,9 +10,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
+from videojam_jax.config import modelling, training
+from videojam_jax.config.loading import is_autoencoder
 from videojam_jax.config.training import OptimizerOptions
-from videojam_jax.configuration import is_autoencoder
 from videojam_jax.errors import UserError
 from videojam_jax.keys import make
 from videojam_jax.parallel.batch import check_batch
@@ -41,7 +41,7 @@ def training_mesh(config: FrozenConfigDict, devices: Sequence[jax.Device] | None
         mesh = make_mesh(config.mesh.to_dict(), devices)
         check_batch(mesh, config.train.batch_size)
         return mesh
-    mesh = build.mesh(config, devices)
+    mesh = modelling.mesh(config, devices)
     check_batch(mesh, config.train.batch_size, config.train.accumulate)
     return mesh
 
@@ -52,11 +52,11 @@ def jitted_step(config: FrozenConfigDict, mesh: Mesh) -> Callable:
     The state it is given is given away. `batch` is as `abstract_batch` says, `null` as
     `abstract_null`.
     """
-    module = build.model(config, platform=mesh.devices.flat[0].platform)
+    module = modelling.model(config, platform=mesh.devices.flat[0].platform)
     step = make_step(
         lambda params, *args: module.apply({"params": params}, *args),
         optimizer_of(config),
-        build.loss_options(config),
+        training.loss_options(config),
         seed=config.seed,
         ema_decay=config.optimizer.ema_decay,
         accumulate=config.train.accumulate,
@@ -68,7 +68,7 @@ def abstract_batch(config: FrozenConfigDict, mesh: Mesh) -> dict[str, Any]:
     """Shapes, dtypes and shardings of the loader's global batch, before any array exists."""
     size, sharding = config.train.batch_size, batch_sharding(mesh)
     latent = jax.ShapeDtypeStruct(
-        (size, *build.latent_shape(config)), jnp.bfloat16, sharding=sharding
+        (size, *modelling.latent_shape(config)), jnp.bfloat16, sharding=sharding
     )
     batch = {"video": latent, "text": _text(config, (size,), sharding)}
     return batch | ({"motion": latent} if config.model.motion else {})
@@ -85,10 +85,10 @@ def parameter_count(params) -> int:
 
 def _text(config: FrozenConfigDict, rows: tuple[int, ...], sharding: NamedSharding) -> Text:
     """Of a batch of encoded captions, `rows` being `(b,)`; of one of them where it is `()`."""
-    shape = *rows, sum(build.text_lengths(config))
+    shape = *rows, sum(modelling.text_lengths(config))
     tokens = shape, np.int32
     if config.text.name != "bytes":
-        tokens = (*shape, max(build.text_widths(config))), jnp.bfloat16
+        tokens = (*shape, max(modelling.text_widths(config))), jnp.bfloat16
     return Text(
         jax.ShapeDtypeStruct(*tokens, sharding=sharding),
         jax.ShapeDtypeStruct(shape, np.bool_, sharding=sharding),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ml_collections import FrozenConfigDict
 
-from videojam_jax import build
+from videojam_jax.config import modelling
 from videojam_jax.models.layers import TimeEmbedding
 from videojam_jax.parallel.mesh import slice_of
 
@@ -57,9 +57,9 @@ def step_flops(config: FrozenConfigDict) -> dict[str, float]:
     `W_in` and `W_out`.
     """
     trunk = config.model.trunk
-    channels = build.latent_shape(config)[-1]
-    n = build.token_count(config)
-    lengths, widths = build.text_lengths(config), build.text_widths(config)
+    channels = modelling.latent_shape(config)[-1]
+    n = modelling.token_count(config)
+    lengths, widths = modelling.text_lengths(config), modelling.text_widths(config)
     m, d, e = sum(lengths), trunk.width, widths[0]
     features = channels * math.prod(config.model.patch) * (1 + config.model.motion)
     trained_text = config.text.name == "bytes"

@@ -10,10 +10,10 @@ import runpy
 
 import pytest
 
-from videojam_jax import configuration
+from videojam_jax.config import loading
 from videojam_jax.differences import flat
 
-FOLDER = pathlib.Path(__file__).parent.parent / "configs"
+FOLDER = pathlib.Path(__file__).parents[2] / "configs"
 
 VIDEOJAM = "arXiv 2502.02492, "
 DETAILS = VIDEOJAM + "implementation details"
@@ -134,7 +134,7 @@ def said(name: str) -> dict:
 
 def loaded(name: str) -> dict:
     stem, _, arg = name.partition(":")
-    return flat(configuration.load(f"{FOLDER / stem}.py" + f":{arg}" * bool(arg)))
+    return flat(loading.load(f"{FOLDER / stem}.py" + f":{arg}" * bool(arg)))
 
 
 def is_told(value, told) -> bool:

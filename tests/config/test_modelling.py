@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration
+from videojam_jax.config import loading, sampling, training
 from videojam_jax.diffusion import schedule
 from videojam_jax.diffusion.loss import LossOptions
 
 
 def config(**keys):
     tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
-    return configuration.load(tiny_run.CONFIG, tiny | keys)
+    return loading.load(tiny_run.CONFIG, tiny | keys)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def config(**keys):
 )
 def test_the_sampler_s_times_are_of_the_schedule_that_is_named(name, wanted):
     keys = {"sample.steps": "6", "sample.emulate": "50", "sample.shift": "3.0"}
-    np.testing.assert_array_equal(build.times(config(**{"sample.schedule": name}, **keys)), wanted)
+    np.testing.assert_array_equal(sampling.times(config(**{"sample.schedule": name}, **keys)), wanted)
 
 
 def test_every_number_of_the_loss_is_the_config_s():
@@ -34,4 +34,4 @@ def test_every_number_of_the_loss_is_the_config_s():
     for field in dataclasses.fields(LossOptions):
         assert getattr(wanted, field.name) != field.default, field.name
     keys = {f"loss.{key}": str(value) for key, value in dataclasses.asdict(wanted).items()}
-    assert build.loss_options(config(**keys)) == wanted
+    assert training.loss_options(config(**keys)) == wanted

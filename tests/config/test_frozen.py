@@ -11,9 +11,9 @@ import tiny_run
 import tiny_tae
 from tokenizers import pre_tokenizers
 
-from videojam_jax import build, configuration, frozen
 from videojam_jax.checkpoints.read import read_architecture
 from videojam_jax.checkpoints.write import save_params
+from videojam_jax.config import frozen, loading, modelling, preparing
 from videojam_jax.convert import weights
 from videojam_jax.errors import UserError
 
@@ -22,7 +22,7 @@ SMALL_RAFT = ["--config.motion.flow=raft", "--config.motion.raft.size=small"]
 
 def config(*arguments):
     given = [word.removeprefix("--config.") for word in (*tiny_run.TINY, *arguments)]
-    return configuration.load(f"{tiny_run.CONFIG}:base", dict(w.split("=", 1) for w in given))
+    return loading.load(f"{tiny_run.CONFIG}:base", dict(w.split("=", 1) for w in given))
 
 
 def tae_config(path, *arguments):
@@ -69,7 +69,7 @@ def test_text_encoders_without_weights_name_the_key():
     ]  # fmt: skip
     given = dict(word.removeprefix("--config.").split("=", 1) for word in pretrained)
     with pytest.raises(UserError, match="config.text.weights, one folder for each encoder"):
-        frozen.text(configuration.load(f"{tiny_run.CONFIG}:base", given))
+        frozen.text(loading.load(f"{tiny_run.CONFIG}:base", given))
 
 
 def test_shapes_need_no_weights():
@@ -167,7 +167,7 @@ def text_config(path, lengths=(77, 77), **changes):
     given = {"name": "pretrained", "max_lengths": lengths, "widths": (8, 8), "dtype": "float32"}
     given |= {"weights": (str(path), str(path))} | changes
     given = {f"text.{key}": str(value) for key, value in given.items()}
-    return configuration.load(f"{tiny_run.CONFIG}:base", given)
+    return loading.load(f"{tiny_run.CONFIG}:base", given)
 
 
 def test_a_public_clip_has_77_positions_and_more_are_refused_with_what_to_write(clip):
@@ -200,14 +200,14 @@ def test_what_encoders_read_shapes_prepared_clips_and_no_parameter():
     ]
     # As in folders that were prepared before there were such keys.
     wanted = {"name": "pretrained", "max_lengths": [77, 77], "widths": [8, 8], "dtype": "float32"}
-    assert build.preparation(plain)["config"]["text"] == wanted
-    assert build.preparation(same) == build.preparation(plain)
-    first, second = (build.preparation(one)["config"]["text"] for one in other)
+    assert preparing.preparation(plain)["config"]["text"] == wanted
+    assert preparing.preparation(same) == preparing.preparation(plain)
+    first, second = (preparing.preparation(one)["config"]["text"] for one in other)
     assert first == wanted | {"reads": ["prompt", "quoted"]}
     assert second == wanted | {"fps_prefix": True}
     before = {"name": "pretrained", "max_lengths": [77, 77], "widths": [8, 8]}
     for one in (plain, same, *other):
-        assert build.architecture(one)["text"] == before
+        assert modelling.architecture(one)["text"] == before
 
 
 # --- fingerprints -----------------------------------------------------------------------
@@ -293,8 +293,8 @@ def test_where_weights_lie_does_not_shape_prepared_clips_and_what_they_are_does(
         tae_config(path, *SMALL_RAFT, f"--config.motion.raft.weights={path}")
         for path in (tmp_path / "elsewhere", tae)
     )
-    assert build.preparation(moved) == build.preparation(here)
-    assert str(tae) not in str(build.preparation(here))
+    assert preparing.preparation(moved) == preparing.preparation(here)
+    assert str(tae) not in str(preparing.preparation(here))
 
     simulated = ["--config.source.clips=2", "--config.motion.flow=exact"]
     out, link = tmp_path / "clips", tmp_path / "link"
@@ -302,7 +302,7 @@ def test_where_weights_lie_does_not_shape_prepared_clips_and_what_they_are_does(
 
     def prepared(path):
         read = tae_config(path, *simulated)
-        return build.prepare(read, build.source(read), out, lambda *numbers: None)
+        return preparing.prepare(read, preparing.source(read), out, lambda *numbers: None)
 
     whole = prepared(tae)
     assert whole["settings"]["weights"] == frozen.fingerprints(frozen.autoencoder(tae_config(tae)))

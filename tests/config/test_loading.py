@@ -5,7 +5,8 @@ import pathlib
 import pytest
 import tiny_run
 
-from videojam_jax import build, configuration, keys
+from videojam_jax import keys
+from videojam_jax.config import autoencoding, loading, modelling, sampling
 from videojam_jax.config.sampling import SampleOptions
 from videojam_jax.config.schema import TRUNKS, Config, ModelOptions
 from videojam_jax.data.scenes import KINDS
@@ -24,24 +25,24 @@ from videojam_jax.models.text.reading import READINGS
 from videojam_jax.motion.estimators import DIS_PRESETS
 from videojam_jax.motion.options import MotionOptions
 
-CONFIGS = sorted((pathlib.Path(__file__).parent.parent / "configs").glob("*.py"))
+CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 FOLDER = CONFIGS[0].parent
 
 
 def load(*overrides: str):
     path = str(FOLDER / "quickstart.py")
-    return configuration.load(path, dict(one.split("=", 1) for one in overrides))
+    return loading.load(path, dict(one.split("=", 1) for one in overrides))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_config_is_right(path):
-    config = configuration.load(str(path))
-    if configuration.is_autoencoder(config):
-        build.autoencoder_init(config)
+    config = loading.load(str(path))
+    if loading.is_autoencoder(config):
+        autoencoding.init(config)
         assert "videojam train" in path.read_text()
         return
-    build.latent_shape(config)
-    build.times(config)
+    modelling.latent_shape(config)
+    sampling.times(config)
     assert config.model.motion == (not path.stem.startswith("dit"))
     assert "videojam train" in path.read_text()
 
@@ -49,7 +50,7 @@ def test_every_shipped_config_is_right(path):
 @pytest.mark.parametrize("name", ["quickstart", "small_physics", "physics_minutes"])
 def test_the_control_is_trained_as_videojam_is_but_without_motion(name):
     control, joint = (
-        flat(configuration.load(f"{FOLDER / name}.py:{arg}"))
+        flat(loading.load(f"{FOLDER / name}.py:{arg}"))
         for arg in ("control", "videojam")
     )
     assert {key for key in joint if control[key] != joint[key]} == {"model.motion"}
@@ -57,8 +58,8 @@ def test_the_control_is_trained_as_videojam_is_but_without_motion(name):
 
 @pytest.mark.parametrize("size", ["4b", "30b"])
 def test_the_control_of_the_paper_s_runs_is_trained_as_videojam_is(size):
-    control = configuration.load(f"{FOLDER}/dit_{size}.py:control")
-    joint = configuration.load(f"{FOLDER}/videojam_{size}.py")
+    control = loading.load(f"{FOLDER}/dit_{size}.py:control")
+    joint = loading.load(f"{FOLDER}/videojam_{size}.py")
     for key in ("optimizer", "train.steps", "train.batch_size", "train.init_from", "model.trunk"):
         one, other = (flat(config) for config in (control, joint))
         assert {k: v for k, v in one.items() if k.startswith(key)} == {
@@ -69,7 +70,7 @@ def test_the_control_of_the_paper_s_runs_is_trained_as_videojam_is(size):
 @pytest.mark.parametrize("name", ["quickstart", "small_physics", "physics_minutes"])
 def test_base_and_videojam_have_one_trunk_and_one_data_set(name):
     base, joint = (
-        flat(configuration.load(f"{FOLDER / name}.py:{arg}"))
+        flat(loading.load(f"{FOLDER / name}.py:{arg}"))
         for arg in ("base", "videojam")
     )
     changed = {key for key in base if base[key] != joint[key]}
@@ -86,7 +87,7 @@ def test_base_and_videojam_have_one_trunk_and_one_data_set(name):
     ],
 )
 def test_the_paper_s_numbers_are_in_its_configs(name, batch, steps, shape):
-    config = configuration.load(str(FOLDER / f"{name}.py"))
+    config = loading.load(str(FOLDER / f"{name}.py"))
     trunk, clip = config.model.trunk, config.clip
     assert (trunk.blocks, trunk.width, trunk.ffn, trunk.heads) == shape
     assert (config.train.batch_size, config.train.steps) == (batch, steps)
@@ -98,7 +99,7 @@ def test_the_paper_s_numbers_are_in_its_configs(name, batch, steps, shape):
         1.0,
     )
     assert (config.sample.w_text, config.sample.w_motion) == (5.0, 3.0)
-    assert (config.sample.steps, build.inner_steps(config)) == (100, 50)
+    assert (config.sample.steps, sampling.inner_steps(config)) == (100, 50)
     assert (config.sample.schedule, config.sample.solver) == ("linear_quadratic", "euler")
     assert config.motion.sigma == 0.15
     assert (clip.frames, clip.height, clip.width, clip.fps) == (128, 256, 256, 24.0)
@@ -156,7 +157,7 @@ def test_another_source_starts_with_none_of_the_old_one_s_keys():
 
 def test_a_required_key_is_asked_for():
     with pytest.raises(UserError, match="config.clip.frames is not set"):
-        configuration.resolve({})
+        loading.resolve({})
 
 
 @pytest.mark.parametrize(
@@ -164,20 +165,20 @@ def test_a_required_key_is_asked_for():
 )
 def test_a_wrong_file_or_argument_is_named(name, words):
     with pytest.raises(UserError, match=words):
-        configuration.load(str(FOLDER / name))
+        loading.load(str(FOLDER / name))
 
 
 def test_a_broken_config_file_is_named(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def get_config():\n    return 1 / 0\n")
     with pytest.raises(UserError, match="mine.py: ZeroDivisionError"):
-        configuration.load(str(path))
+        loading.load(str(path))
 
 
 def test_a_config_read_back_is_the_same(tmp_path):
     config = load("train.steps=7")
-    (tmp_path / "config.json").write_text(configuration.to_json(config))
-    again = configuration.load_resolved(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text(loading.to_json(config))
+    again = loading.load_resolved(tmp_path / "config.json")
     assert again.to_dict() == config.to_dict()
 
 
@@ -187,7 +188,7 @@ def test_a_config_read_back_is_the_same(tmp_path):
 )
 def test_a_share_of_the_sampling_steps_is_guided(steps, share, inner):
     config = load(f"sample.steps={steps}", f"sample.inner_share={share}")
-    assert build.inner_steps(config) == inner
+    assert sampling.inner_steps(config) == inner
 
 
 @pytest.mark.parametrize(
@@ -199,15 +200,15 @@ def test_a_run_that_was_saved_with_a_number_of_guided_steps_keeps_it(tmp_path, s
     tree["sample"]["inner_steps"] = inner
     path = tmp_path / "config.json"
     path.write_text(json.dumps(tree))
-    assert build.inner_steps(configuration.load_resolved(path)) == min(inner, steps)
+    assert sampling.inner_steps(loading.load_resolved(path)) == min(inner, steps)
     # It is the share that other steps then keep.
-    twice = configuration.load_resolved(path, {"sample.steps": str(2 * steps)})
-    assert build.inner_steps(twice) == 2 * min(inner, steps)
+    twice = loading.load_resolved(path, {"sample.steps": str(2 * steps)})
+    assert sampling.inner_steps(twice) == 2 * min(inner, steps)
     with pytest.raises(UserError, match="config.sample.inner_share"):
-        configuration.load_resolved(path, {"sample.inner_steps": "3"})
+        loading.load_resolved(path, {"sample.inner_steps": "3"})
     path.write_text(json.dumps(tree | {"sample": {"inner_steps": "many"}}))
     with pytest.raises(UserError, match="unknown key config.sample.inner_steps"):
-        configuration.load_resolved(path)
+        loading.load_resolved(path)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_what_encoders_read_is_one_word_for_each(reads, words):
 def test_the_weights_of_losses_have_one_default():
     # `outlier` once had three.
     for name in ("tae", "tae_small"):
-        config = configuration.load(str(FOLDER / f"{name}.py"))
+        config = loading.load(str(FOLDER / f"{name}.py"))
         assert config.reconstruction.outlier == ReconstructionOptions().outlier
 
 
@@ -242,10 +243,10 @@ def test_a_default_that_is_changed_at_its_field_is_changed_everywhere(monkeypatc
     class Changed(Config):
         loss: LossOptions = part(Louder)
 
-    monkeypatch.setattr(configuration, "Config", Changed)
+    monkeypatch.setattr(loading, "Config", Changed)
     config = load()
     assert config.loss.motion_weight == 2.5 == keys.make(Louder, config.loss).motion_weight
-    assert "config.loss.motion_weight = 2.5: of what moves\n" in configuration.explain()
+    assert "config.loss.motion_weight = 2.5: of what moves\n" in loading.explain()
     with pytest.raises(UserError, match=r"config.loss.motion_weight = 1.0: at least 2.0 \(of what"):
         load("loss.motion_weight=1")
     with pytest.raises(UserError, match="config.loss.motion_weight = 1.0: at least 2.0"):
@@ -254,7 +255,7 @@ def test_a_default_that_is_changed_at_its_field_is_changed_everywhere(monkeypatc
 
 def test_the_reference_in_the_docs_is_of_these_keys():
     text = (FOLDER.parent / "docs" / "keys.md").read_text()
-    assert text.partition("```\n")[2] == f"{configuration.explain()}\n```\n", (
+    assert text.partition("```\n")[2] == f"{loading.explain()}\n```\n", (
         "docs/keys.md: renew it as it says"
     )
 

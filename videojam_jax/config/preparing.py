@@ -1,0 +1,101 @@
+"""From the sections `source`, `motion` and `prepare` to clips, their flow and prepared folders."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from ml_collections import FrozenConfigDict
+
+from videojam_jax import keys
+from videojam_jax.config import frozen
+from videojam_jax.config.schema import Config
+from videojam_jax.data.clip import Clip, ClipSpec
+from videojam_jax.data.encode import Rates
+from videojam_jax.data.prepare import prepare as prepare_clips
+from videojam_jax.data.simulate import SimulatedOptions
+from videojam_jax.data.sources import Folder, Simulated, Tfds
+from videojam_jax.errors import UserError
+from videojam_jax.keys import make
+from videojam_jax.motion import estimators
+
+
+def clip_spec(config: FrozenConfigDict) -> ClipSpec:
+    return make(ClipSpec, config.clip, seed=config.seed)
+
+
+def source(config: FrozenConfigDict):
+    """The clips that `prepare` reads."""
+    section, spec = config.source, clip_spec(config)
+    if section.name == "simulated":
+        return Simulated(make(SimulatedOptions, section), spec)
+    if section.name == "folder":
+        return Folder(Path(section.path), spec)
+    return Tfds(section.dataset, spec, data_dir=section.data_dir or None)
+
+
+def flow_estimator(config: FrozenConfigDict) -> Callable[[Clip], np.ndarray] | None:
+    """A clip's flow, float32 `[t - 1, h, w, 2]`, on the CPU; None where devices estimate it."""
+    if config.motion.flow == "raft":
+        return None
+    if config.motion.flow == "dis":
+        preset = config.motion.dis_preset
+        return lambda clip: estimators.dis(clip.video, preset)
+
+    def exact(clip: Clip) -> np.ndarray:
+        if clip.flow is None:
+            raise UserError(
+                f"{clip.source_id}: its flow is not known, so config.motion.flow = 'exact' "
+                "cannot be used; set config.motion.flow = 'dis'"
+            )
+        return clip.flow
+
+    return exact
+
+
+def preparation(config: FrozenConfigDict) -> dict:
+    """What shapes prepared clips, beside the source itself: a change asks for a new folder.
+
+    Where weights lie does not shape them; what they are is told by `frozen.fingerprints`.
+    """
+    shaping = keys.tagged(Config, config, keys.CLIPS)
+    if config.motion.flow != "raft":
+        del shaping["motion"]["raft"]
+    # What every encoder was given before these keys were is left out, as in folders of then.
+    text = shaping["text"]
+    if set(text.get("reads", ())) <= {"prompt"}:
+        text.pop("reads", None)
+    if not text.get("fps_prefix"):
+        text.pop("fps_prefix", None)
+    if config.clip.crop == "random":
+        shaping["seed"] = config.seed
+    return {"config": keys.jsonable(shaping)}
+
+
+def prepare(
+    config: FrozenConfigDict,
+    clips,
+    out: Path,
+    report: Callable[[int, int, int], None],
+    process_index: int = 0,
+    process_count: int = 1,
+    tell_rates: Callable[[Rates], None] = lambda rates: None,
+) -> dict | None:
+    """`data.prepare.prepare` as the config says; `clips` is its `source`."""
+    encoder, device_flow = frozen.autoencoder(config), frozen.device_flow(config)
+    words = frozen.text(config)
+    weights = frozen.fingerprints(encoder, device_flow, words)
+    return prepare_clips(
+        clips,
+        flow=flow_estimator(config),
+        autoencoder=encoder,
+        text=words,
+        out=out,
+        settings=preparation(config) | ({"weights": weights} if weights else {}),
+        sigma=config.motion.sigma,
+        **config.prepare.to_dict(),
+        process_index=process_index,
+        process_count=process_count,
+        report=report,
+        device_flow=device_flow,
+        tell_rates=tell_rates,
+    )
