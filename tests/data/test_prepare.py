@@ -20,6 +20,7 @@ from tiny_clips import BAD, COUNT, SHAPE, CountingText, TinyClips, digest, prepa
 from videojam_jax.data import shards
 from videojam_jax.data.clip import BadClip
 from videojam_jax.data.loader import open_dataset
+from videojam_jax.data.prepare import Share
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.models.text.bytes import ByteText
@@ -114,9 +115,7 @@ def test_bytes_do_not_depend_on_the_run_on_threads_or_on_the_batch(whole, tmp_pa
 
 
 def test_three_processes_make_what_one_makes_and_the_last_writes_the_manifest(whole, tmp_path):
-    manifests = [
-        prepare_tiny(tmp_path, process_index=index, process_count=3) for index in (2, 0, 1)
-    ]
+    manifests = [prepare_tiny(tmp_path, share=Share(index, 3)) for index in (2, 0, 1)]
     assert manifests[:2] == [None, None] and manifests[2]["clips"] == len(GOOD)
     assert digest(tmp_path) == digest(whole)
 
@@ -212,7 +211,7 @@ def test_a_rerun_removes_temporary_files_of_its_own_shards_alone(tmp_path):
     ]
     for name in stale + of_others:
         (tmp_path / name).write_text("left by a killed run")
-    prepare_tiny(tmp_path, process_index=1, process_count=2)
+    prepare_tiny(tmp_path, share=Share(1, 2))
     left = {path.name for path in tmp_path.iterdir()}
     assert not left & set(stale) and set(of_others) <= left
 

@@ -5,6 +5,7 @@
 prints a line after each batch, so that a test can kill it between or amid batches.
 """
 
+import dataclasses
 import hashlib
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from videojam_jax.data.clip import BadClip, Clip
-from videojam_jax.data.prepare import prepare
+from videojam_jax.data.prepare import Models, PrepareOptions, Share, prepare
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.models.text.bytes import ByteText
@@ -60,16 +61,16 @@ class CountingText(ByteText):
 
 
 def prepare_tiny(out, source=None, **changes):
-    arguments = {
-        "flow": lambda clip: clip.flow,
-        "autoencoder": Pixels((1, 2, 2)),
-        "text": ByteText(32),
-        "out": Path(out),
-        "settings": {"config": {"clip": {"frames": 4}, "motion": {"flow": "exact"}}},
-        "clips_per_shard": 6,
-        "batch_size": 4,
-    }
-    return prepare(TinyClips() if source is None else source, **{**arguments, **changes})
+    """`prepare`; `changes` are of its arguments and of the fields of models and options."""
+    models = Models(Pixels((1, 2, 2)), ByteText(32), flow=lambda clip: clip.flow)
+    options = PrepareOptions(clips_per_shard=6, batch_size=4)
+    models, options = (
+        dataclasses.replace(one, **{k: changes.pop(k) for k in vars(one).keys() & changes.keys()})
+        for one in (models, options)
+    )
+    settings = {"config": {"clip": {"frames": 4}, "motion": {"flow": "exact"}}}
+    given = {"settings": settings, "options": options, **changes}
+    return prepare(TinyClips() if source is None else source, models, Path(out), **given)
 
 
 def digest(folder):
@@ -86,8 +87,7 @@ if __name__ == "__main__":
     try:
         prepare_tiny(
             out,
-            process_index=int(index),
-            process_count=int(count),
+            share=Share(int(index), int(count)),
             report=lambda done, total, set_aside: print(done, total, flush=True),
         )
     except UserError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from videojam_jax.data.clip import ClipSpec
 from videojam_jax.data.loader import batches, open_dataset
-from videojam_jax.data.prepare import prepare
+from videojam_jax.data.prepare import Models, PrepareOptions, prepare
 from videojam_jax.data.simulate import Options, SimulatedOptions, simulate
 from videojam_jax.data.sources import Simulated
 from videojam_jax.errors import UserError
@@ -82,14 +82,10 @@ def prepare_rate(
     after_batch: list[tuple[float, int]] = []
     prepare(
         Simulated(SimulatedOptions(clips=clips), ClipSpec(frames, height, width, fps=8.0)),
-        flow=lambda clip: clip.flow,
-        autoencoder=Pixels(),
-        text=ByteText(TEXT_LENGTH),
-        out=folder,
+        Models(Pixels(), ByteText(TEXT_LENGTH), flow=lambda clip: clip.flow),
+        folder,
         settings={},
-        clips_per_shard=clips,
-        batch_size=batch_size,
-        workers=workers,
+        options=PrepareOptions(clips, batch_size, workers),
         report=lambda done, total, aside: after_batch.append((time.perf_counter(), done)),
     )
     (begin, before), (end, done) = after_batch[1], after_batch[-1]

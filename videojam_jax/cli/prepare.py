@@ -17,6 +17,7 @@ def words(parser) -> None:
 
 def run(arguments) -> None:
     from videojam_jax.config import preparing
+    from videojam_jax.data.prepare import Share
     from videojam_jax.terminal.progress import progress
 
     config = config_of_clips(arguments)
@@ -47,8 +48,8 @@ def run(arguments) -> None:
 
     last = []
     with progress(len(source), 0, "clips") as tell:
-        place = launch.process, launch.processes
-        manifest = preparing.prepare(config, source, workdir, count, *place, told)
+        share = Share(launch.process, launch.processes)
+        manifest = preparing.prepare(config, source, workdir, count, share, told)
     if last and last[0].clips:
         print(f"throughput: {_throughput(last[0], config)}")
     if manifest is None:

@@ -11,6 +11,7 @@ from videojam_jax.config import frozen
 from videojam_jax.config.schema import Config
 from videojam_jax.data.clip import Clip, ClipSpec
 from videojam_jax.data.encode import Rates
+from videojam_jax.data.prepare import Models, PrepareOptions, Share
 from videojam_jax.data.prepare import prepare as prepare_clips
 from videojam_jax.data.simulate import SimulatedOptions
 from videojam_jax.data.sources import Folder, Simulated, Tfds
@@ -76,26 +77,18 @@ def prepare(
     clips,
     out: Path,
     report: Callable[[int, int, int], None],
-    process_index: int = 0,
-    process_count: int = 1,
+    share: Share = Share(),
     tell_rates: Callable[[Rates], None] = lambda rates: None,
 ) -> dict | None:
     """`data.prepare.prepare` as the config says; `clips` is its `source`."""
-    encoder, device_flow = frozen.autoencoder(config), frozen.device_flow(config)
-    words = frozen.text(config)
-    weights = frozen.fingerprints(encoder, device_flow, words)
-    return prepare_clips(
-        clips,
-        flow=flow_estimator(config),
-        autoencoder=encoder,
-        text=words,
-        out=out,
-        settings=preparation(config) | ({"weights": weights} if weights else {}),
-        sigma=config.motion.sigma,
-        **config.prepare.to_dict(),
-        process_index=process_index,
-        process_count=process_count,
-        report=report,
-        device_flow=device_flow,
-        tell_rates=tell_rates,
+    models = Models(
+        frozen.autoencoder(config),
+        frozen.text(config),
+        flow_estimator(config),
+        frozen.device_flow(config),
+        config.motion.sigma,
     )
+    weights = frozen.fingerprints(models.autoencoder, models.device_flow, models.text)
+    settings = preparation(config) | ({"weights": weights} if weights else {})
+    options = make(PrepareOptions, config.prepare)
+    return prepare_clips(clips, models, out, settings, options, share, report, tell_rates)

@@ -42,22 +42,42 @@ class PrepareOptions:
     workers: int = config_key(2, "threads that decode clips and estimate their flow", minimum=1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Models:
+    """What makes a record of a clip.
+
+    Attributes:
+      autoencoder: `encode` takes video and flow clips alike, RGB in [-1, 1].
+      text: `encode` takes a list of captions.
+      flow: gives the flow of a clip, float32 `[t - 1, h, w, 2]`; called in threads. May
+        raise BadClip. None where `device_flow` is given.
+      device_flow: gives the flow of a batch of clips on the devices, see `data.encode`.
+      sigma: the flow's scale, see `flow_rgb.flow_to_rgb`.
+    """
+
+    autoencoder: Any
+    text: Any
+    flow: Callable[[Clip], np.ndarray] | None
+    device_flow: Callable | None = None
+    sigma: float = SIGMA
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The part of the work that is this process's: shards `process, process + processes, ...`."""
+
+    process: int = 0
+    processes: int = 1
+
+
 def prepare(
     source,
-    *,
-    flow: Callable[[Clip], np.ndarray] | None,
-    autoencoder,
-    text,
+    models: Models,
     out: Path,
     settings: Mapping[str, Any],
-    sigma: float = SIGMA,
-    clips_per_shard: int = PrepareOptions.clips_per_shard,
-    batch_size: int = PrepareOptions.batch_size,
-    workers: int = PrepareOptions.workers,
-    process_index: int = 0,
-    process_count: int = 1,
+    options: PrepareOptions = PrepareOptions(),
+    share: Share = Share(),
     report: Report = lambda done, total, set_aside: None,
-    device_flow: Callable | None = None,
     tell_rates: Callable[[Rates], None] = lambda rates: None,
 ) -> dict[str, Any] | None:
     """Prepares this process's share of a source, as far as it is not done yet.
@@ -65,22 +85,12 @@ def prepare(
     Args:
       source: `len`, `source[i] -> Clip` (or raises BadClip), `set_aside`, `describe()`.
         All its clips have one shape.
-      flow: gives the flow of a clip, float32 `[t - 1, h, w, 2]`; called in threads. May
-        raise BadClip. None where `device_flow` is given.
-      autoencoder: `encode` takes video and flow clips alike, RGB in [-1, 1].
-      text: `encode` takes a list of captions.
       out: the folder to fill; made if missing.
       settings: what else shaped the clips (the config), as JSON would hold it; a later
         run with others is refused.
-      sigma: the flow's scale, see `flow_rgb.flow_to_rgb`.
-      clips_per_shard: clips of the source that go into one shard.
-      batch_size: clips encoded at once; does not shape the data set.
-      workers: threads that load clips and estimate flow.
-      process_index, process_count: this process fills shards `index, index + count, ...`.
       report: called with (clips done, clips in all, clips set aside), counted over this
         process's shards, once at the start and then after each batch. Where nothing
         is left to do, the one call has done == clips in all.
-      device_flow: gives the flow of a batch of clips on the devices, see `data.encode`.
       tell_rates: called after each batch with what was measured so far.
 
     Returns:
@@ -98,18 +108,19 @@ def prepare(
         **settings,
         "source": source.describe(),
         "clips": clips,
-        "clips_per_shard": clips_per_shard,
-        "sigma": sigma,
+        "clips_per_shard": options.clips_per_shard,
+        "sigma": models.sigma,
         "format": manifest.FORMAT,
     }
     _make_folder(out)
     manifest.check_settings(out, settings)
-    shards.remove_stale(out, process_index, process_count)
+    shards.remove_stale(out, share.process, share.processes)
 
     paths = manifest.shard_paths(out, settings)
-    indices = [range(clips)[i : i + clips_per_shard] for i in range(0, clips, clips_per_shard)]
+    size = options.clips_per_shard
+    indices = [range(clips)[i : i + size] for i in range(0, clips, size)]
     ranges = dict(zip(paths, indices, strict=True))
-    mine = paths[process_index::process_count]
+    mine = paths[share.process :: share.processes]
     notes = {path: shards.whole_shard(path) for path in mine}
     missing = [path for path in mine if notes[path] is None]
 
@@ -124,12 +135,14 @@ def prepare(
         report(done, total, aside)
 
     if missing:
-        rows = min(batch_size, clips_per_shard)
+        rows = min(options.batch_size, size)
         wanted = [i for path in missing for i in ranges[path]]
         lengths = [len(ranges[path]) for path in missing]
         with (
-            contextlib.closing(_load(source, flow, wanted, workers, rows)) as loaded,
-            Encoder(autoencoder, text, device_flow, sigma, rows) as encoder,
+            contextlib.closing(_load(source, models.flow, wanted, options.workers, rows)) as loaded,
+            Encoder(
+                models.autoencoder, models.text, models.device_flow, models.sigma, rows
+            ) as encoder,
             contextlib.closing(encoder.encode(_batches(loaded, lengths, rows))) as encoded,
         ):
             for path, length in zip(missing, lengths, strict=True):
@@ -137,12 +150,12 @@ def prepare(
                 note = _write_shard(path, batches, count, lambda: tell_rates(encoder.rates()))
                 # Not earlier, so that a run that stops at its first clips (no exact
                 # flow, say) leaves no settings that would refuse the corrected run.
-                manifest.write_settings(out, settings, process_index)
+                manifest.write_settings(out, settings, share.process)
                 shards.write_note(path, note)
-    return _finish(out, paths, settings, source, text, process_index, stale=bool(missing))
+    return _finish(out, paths, settings, source, models.text, share.process, stale=bool(missing))
 
 
-def _finish(out, paths, settings, source, text, process_index, stale) -> dict[str, Any] | None:
+def _finish(out, paths, settings, source, text, process, stale) -> dict[str, Any] | None:
     """The manifest; None while shards are missing. Writes it where it is missing or stale."""
     notes = [shards.whole_shard(path) for path in paths]
     if None in notes:
@@ -155,13 +168,13 @@ def _finish(out, paths, settings, source, text, process_index, stale) -> dict[st
         (out / manifest.SETTINGS).unlink(missing_ok=True)
         aside = [*source.set_aside, *(one for note in notes for one in note["set_aside"])]
         raise UserError(_nothing_usable(aside))
-    manifest.write_settings(out, settings, process_index)
+    manifest.write_settings(out, settings, process)
     there = manifest.read_manifest(out)
     if there is not None and (out / manifest.NULL_TEXT).exists() and not stale:
         return there
     whole = manifest.build(out, settings, notes, source.set_aside)
-    manifest.write_null_text(out, text, process_index)
-    shards.write_common(out / manifest.MANIFEST, shards.to_json(whole), process_index)
+    manifest.write_null_text(out, text, process)
+    shards.write_common(out / manifest.MANIFEST, shards.to_json(whole), process)
     return whole
 
 

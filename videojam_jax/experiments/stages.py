@@ -9,6 +9,7 @@ import jax
 from videojam_jax.checkpoints.read import latest_whole
 from videojam_jax.config import loading, preparing
 from videojam_jax.data import loader, manifest
+from videojam_jax.data.prepare import Share
 from videojam_jax.errors import UserError
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.parallel import distributed
@@ -63,20 +64,19 @@ def data_stage(name: str, config, folder: Path) -> Stage:
         return True
 
     def make() -> None:
-        share = jax.process_index(), jax.process_count()
-        _prepare(config, folder, *share)
+        _prepare(config, folder, Share(jax.process_index(), jax.process_count()))
         distributed.barrier(f"{name}: all shards")
         # Whoever was last has found all shards whole, unless two were last at once.
         if distributed.leader():
-            _prepare(config, folder, 0, 1)
+            _prepare(config, folder, Share())
 
     return Stage(name, is_done, make)
 
 
-def _prepare(config, folder: Path, process: int, processes: int) -> None:
+def _prepare(config, folder: Path, share: Share) -> None:
     source = preparing.source(config)
     with progress(len(source), 0, "clips") as tell:
-        preparing.prepare(config, source, folder, lambda done, *_: tell(done), process, processes)
+        preparing.prepare(config, source, folder, lambda done, *_: tell(done), share)
 
 
 def training_stages(setting: Setting) -> list[Stage]:
