@@ -20,10 +20,16 @@ of saturated colour before a muted background.
      shuffled frames steps change by about 1.7 times their length.
 
 All thresholds are the defaults of `Rules`.
+
+`metrics.tracked` follows bodies too, but knows eight colours by name and learns each body's
+form, so as to measure places behind others. It is no stand-in: of 64 samples of a small model
+it finds about as many with a moving body (42 %, where this finds 39 %), but judges a quarter of
+them otherwise.
+What both take for a body's pixel, and how both pair bodies of two frames, stands here.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -89,11 +95,31 @@ def find_bodies(video: UInt8[np.ndarray, "t h w 3"], rules: Rules = Rules()) -> 
     return [_find(frame, rules) for frame in video]
 
 
+def vivid_pixels(
+    hsv: UInt8[np.ndarray, "*t h w 3"], rules: Rules = Rules()
+) -> Bool[np.ndarray, "*t h w"]:
+    """Those that may be a body's: none of a frame that has no background, see `Rules`."""
+    vivid = (hsv[..., 1] >= 255 * rules.saturation) & (hsv[..., 2] >= 255 * rules.value)
+    return vivid & (vivid.mean((-2, -1), keepdims=True) <= 1 - rules.background)
+
+
+def nearest_first(pairs: Sequence[tuple[float, int, int]]) -> Iterator[tuple[int, int]]:
+    """Of `(distance, i, j)` the nearest pairs `(i, j)` that leave each i and j in one pair.
+
+    >>> list(nearest_first([(3.0, 0, 0), (1.0, 0, 1), (2.0, 1, 1), (4.0, 1, 0)]))
+    [(0, 1), (1, 0)]
+    """
+    taken_i, taken_j = set(), set()
+    for _, i, j in sorted(pairs):
+        if i not in taken_i and j not in taken_j:
+            taken_i.add(i)
+            taken_j.add(j)
+            yield i, j
+
+
 def _find(frame: UInt8[np.ndarray, "h w 3"], rules: Rules) -> list[Blob]:
-    hue, saturation, value = cv2.split(cv2.cvtColor(frame, cv2.COLOR_RGB2HSV))
-    vivid = (saturation >= 255 * rules.saturation) & (value >= 255 * rules.value)
-    if np.count_nonzero(vivid) > (1 - rules.background) * vivid.size:
-        return []
+    hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
+    hue, vivid = hsv[..., 0], vivid_pixels(hsv, rules)
     found: list[tuple[int, Bool[np.ndarray, "h w"]]] = []
     # Sectors of 60 degrees, every 30: a region of one hue lies whole in at least one.
     for start in range(0, HUES, HUES // 12):
@@ -151,13 +177,11 @@ def track(blobs: list[list[Blob]], shape: tuple[int, int], rules: Rules = Rules(
                 change = _hue_change(blob, old.blobs[-1])
                 if distance <= jump * away and change <= rules.hue:
                     pairs.append((distance / jump + change / rules.hue, i, j))
-        left, free = set(range(len(tracks))), set(range(len(here)))
-        for _, i, j in sorted(pairs):
-            if i in left and j in free:
-                left.remove(i)
-                free.remove(j)
-                tracks[i].frames.append(frame)
-                tracks[i].blobs.append(here[j])
+        free = set(range(len(here)))
+        for i, j in nearest_first(pairs):
+            free.remove(j)
+            tracks[i].frames.append(frame)
+            tracks[i].blobs.append(here[j])
         tracks += [Track([frame], [here[j]]) for j in sorted(free)]
     return tracks
 

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from videojam_jax.data.scenes import COLOURS
-from videojam_jax.measure.bodies import Rules
+from videojam_jax.measure.bodies import Rules, nearest_first, vivid_pixels
 from videojam_jax.measure.camera import camera_speed
 
 NAMES = tuple(COLOURS)
@@ -126,9 +126,7 @@ def _colours(
     frames, height, width, _ = video.shape
     hsv = cv2.cvtColor(video.reshape(frames * height, width, 3), cv2.COLOR_RGB2HSV)
     hsv = hsv.reshape(video.shape)
-    vivid = (hsv[..., 1] >= 255 * RULES.saturation) & (hsv[..., 2] >= 255 * RULES.value)
-    vivid &= (vivid.mean((1, 2)) <= 1 - RULES.background)[:, None, None]
-    return HUE_TABLE[hsv[..., 0]] * vivid, hsv[..., 1].astype(np.float32) / 255
+    return HUE_TABLE[hsv[..., 0]] * vivid_pixels(hsv), hsv[..., 1].astype(np.float32) / 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,19 +189,17 @@ def _follow(groups: list[list[_Group]]) -> list[list[_Group | None]]:
     places: list[Float[np.ndarray, "2"]] = []
     for frame, here in enumerate(groups):
         middles = [group.middle for group in here]
-        pairs = sorted(
+        pairs = [
             (float(np.hypot(*(middle - place))), i, j)
             for i, place in enumerate(places)
             for j, middle in enumerate(middles)
-        )
-        left, free = set(range(len(bodies))), set(range(len(here)))
+        ]
+        free = set(range(len(here)))
         for body in bodies:
             body.append(None)
-        for _, i, j in pairs:
-            if i in left and j in free:
-                left.remove(i)
-                free.remove(j)
-                bodies[i][frame], places[i] = here[j], middles[j]
+        for i, j in nearest_first(pairs):
+            free.remove(j)
+            bodies[i][frame], places[i] = here[j], middles[j]
         for j in sorted(free):
             bodies.append([None] * frame + [here[j]])
             places.append(middles[j])
