@@ -6,6 +6,7 @@ VideoJAM is sampled with each guidance rule. All rows have the same captions and
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +17,7 @@ from videojam_jax.experiments.measured import Found, gather, in_range
 from videojam_jax.experiments.sampled import Row
 from videojam_jax.experiments.score import SCORE
 from videojam_jax.experiments.setting import Setting
-from videojam_jax.experiments.stages import Stage
+from videojam_jax.experiments.stages import Stage, json_stage
 from videojam_jax.measure import vbench
 from videojam_jax.measure.features import FEATURES
 from videojam_jax.measure.flow import FLOW_MEASURES
@@ -24,7 +25,6 @@ from videojam_jax.measure.frechet import frechet_distance, frechet_floor
 from videojam_jax.measure.measure import Measure
 from videojam_jax.measure.physics import PHYSICS_MEASURES
 from videojam_jax.measure.statistics import Interval, difference, mean_interval
-from videojam_jax.parallel import distributed
 from videojam_jax.report.page import ClipGrid, Headline, Section, write_report
 from videojam_jax.report.table import Quantity, Table, mark
 
@@ -67,9 +67,7 @@ def _videos_stage(setting: Setting, row: Row, seed: int) -> Stage:
     def origin():
         return {"clips": store.read_json(source / store.ORIGIN)["digest"]}
 
-    def make() -> None:
-        if not distributed.leader():
-            return
+    def write() -> dict[str, Any]:
         config = sampled.row_config(setting, row, seed)
         store.begin(folder, origin())
         vbench.write_videos(
@@ -79,12 +77,10 @@ def _videos_stage(setting: Setting, row: Row, seed: int) -> Stage:
             config.clip.fps,
             scale=config.sample.enlarge,
         )
-        store.write_json(folder.with_suffix(".json"), {}, origin())
+        return {}
 
-    def is_done() -> bool:
-        return store.is_of(folder.with_suffix(".json"), origin())
-
-    return Stage(f"write {row.label}'s videos, seed {seed}", is_done, make)
+    name = f"write {row.label}'s videos, seed {seed}"
+    return json_stage(name, folder.with_suffix(".json"), origin, write)
 
 
 def report(setting: Setting) -> list[Path]:

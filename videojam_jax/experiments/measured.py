@@ -13,12 +13,11 @@ from videojam_jax.experiments.measuring import Measured, measure
 from videojam_jax.experiments.sampled import Row
 from videojam_jax.experiments.score import motion_score
 from videojam_jax.experiments.setting import Setting
-from videojam_jax.experiments.stages import Stage, training_stages
+from videojam_jax.experiments.stages import Stage, json_stage, training_stages
 from videojam_jax.measure.flow import FLOW_MEASURES
 from videojam_jax.measure.measure import Measure
 from videojam_jax.measure.physics import PHYSICS_MEASURES
 from videojam_jax.measure.statistics import Interval
-from videojam_jax.parallel import distributed
 from videojam_jax.terminal.progress import progress
 
 MEASURES: dict[str, Measure] = {**PHYSICS_MEASURES, **FLOW_MEASURES}
@@ -42,20 +41,19 @@ def stages(setting: Setting, rows: Sequence[Row]) -> list[Stage]:
 def _row_stage(setting: Setting, row: Row, seed: int) -> Stage:
     """Measures a sampled row."""
     folder = sampled.row_folder(setting, row, seed)
-    return Stage(
-        f"measure {row.label}, seed {seed}",
-        *_stage(setting, folder, folder / "measures.json"),
-    )
+    return _stage(setting, f"measure {row.label}, seed {seed}", folder / "measures.json")
 
 
 def _real_stages(setting: Setting) -> list[Stage]:
     """Measures the held-out clips, and the same with their frames shuffled: ceiling and floor."""
     folder = sampled.real_folder(setting)
     return [
-        Stage("measure held-out clips", *_stage(setting, folder, folder / "measures.json")),
-        Stage(
+        _stage(setting, "measure held-out clips", folder / "measures.json"),
+        _stage(
+            setting,
             "measure held-out clips with their frames shuffled",
-            *_stage(setting, folder, folder / "shuffled.json", shuffled=True),
+            folder / "shuffled.json",
+            shuffled=True,
         ),
     ]
 
@@ -100,19 +98,15 @@ def in_range(interval: Interval, measure: Measure) -> Interval:
     return interval.within(0.0, 1.0) if measure.unit == "%" else interval
 
 
-def _stage(setting: Setting, folder: Path, out: Path, shuffled: bool = False):
-    """`(is_done, make)` of the measurement of the clips in a folder; process 0 makes it."""
+def _stage(setting: Setting, name: str, path: Path, shuffled: bool = False) -> Stage:
+    """Measures the clips beside `path`."""
+    folder = path.parent
 
     def origin() -> dict[str, Any]:
         return {"format": FORMAT, "clips": store.read_json(folder / store.ORIGIN)["digest"],
                 "shuffled": shuffled}  # fmt: skip
 
-    def is_done() -> bool:
-        return store.is_of(out, origin())
-
-    def make() -> None:
-        if not distributed.leader():
-            return
+    def content() -> dict[str, Any]:
         config = setting.run_config("videojam", setting.config.seeds[0])
         captions = sampled.captions(setting)
         with progress(len(captions), 0, "clips") as tell:
@@ -124,10 +118,9 @@ def _stage(setting: Setting, folder: Path, out: Path, shuffled: bool = False):
                 shuffled=shuffled,
                 tell=tell,
             )
-        content = {
+        return {
             "values": {name: array.tolist() for name, array in found.values.items()},
             "features": {name: array.tolist() for name, array in found.features.items()},
         }
-        store.write_json(out, content, origin())
 
-    return is_done, make
+    return json_stage(name, path, origin, content)

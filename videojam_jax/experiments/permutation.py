@@ -23,9 +23,8 @@ from videojam_jax.diffusion.sampler import initial_noise
 from videojam_jax.experiments import sampled, store
 from videojam_jax.experiments.finding import LABELS, facts, run_curves, trust
 from videojam_jax.experiments.setting import Setting
-from videojam_jax.experiments.stages import Stage, training_stages
+from videojam_jax.experiments.stages import Stage, json_stage, training_stages
 from videojam_jax.measure.statistics import difference, mean_interval
-from videojam_jax.parallel import distributed
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
 from videojam_jax.randomness import PURPOSES, key_for
 from videojam_jax.report.figures import Curves, Line, draw
@@ -127,7 +126,7 @@ def _path(setting: Setting, name: str, seed: int) -> Path:
 
 def _losses_stage(setting: Setting, name: str, seed: int, params_of: Callable) -> Stage:
     """The losses of one run's model on all held-out clips and at all times."""
-    kind, out = _kind(name), _path(setting, name, seed)
+    kind = _kind(name)
 
     def origin() -> dict[str, Any]:
         row = sampled.Row(name, "", kind)
@@ -135,14 +134,12 @@ def _losses_stage(setting: Setting, name: str, seed: int, params_of: Callable) -
                 "times": setting.config.experiment.times,
                 "noise": PURPOSES["permutation"]}  # fmt: skip
 
-    def make() -> None:
-        losses = _losses(setting, name, params_of(kind, seed), seed)
-        if distributed.leader():
-            rounded = {question: np.round(loss, 7).tolist() for question, loss in losses.items()}
-            store.write_json(out, {"losses": rounded}, origin())
+    def losses() -> dict[str, Any]:
+        found = _losses(setting, name, params_of(kind, seed), seed)
+        return {"losses": {question: np.round(x, 7).tolist() for question, x in found.items()}}
 
-    label = LABELS[name]
-    return Stage(f"losses of {label}, seed {seed}", lambda: store.is_of(out, origin()), make)
+    path = _path(setting, name, seed)
+    return json_stage(f"losses of {LABELS[name]}, seed {seed}", path, origin, losses, together=True)
 
 
 def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from videojam_jax.config.schema import Config
 from videojam_jax.data import loader
 from videojam_jax.experiments import store
 from videojam_jax.experiments.setting import Setting
-from videojam_jax.experiments.stages import Stage, data_stage
+from videojam_jax.experiments.stages import Stage, clips_stage, data_stage
 from videojam_jax.keys import SAMPLES, tagged
 from videojam_jax.parallel import distributed
 from videojam_jax.randomness import PURPOSES
@@ -84,15 +84,9 @@ def real_stage(setting: Setting) -> Stage:
     """The held-out clips as what sampled ones are compared with: decoded from their latents."""
     folder, size = real_folder(setting), 16
 
-    def is_done() -> bool:
-        return store.is_of(folder / store.ORIGIN, real_origin(setting)) and len(
-            store.finished(folder)
-        ) == len(records(setting))
-
-    def make() -> None:
+    def decode() -> None:
         if not distributed.leader():
             return
-        store.begin(folder, real_origin(setting))
         config, found = setting.held_out(), records(setting)
         decoder = frozen.autoencoder(config)
         for first in range(0, len(found), size):
@@ -103,7 +97,13 @@ def real_stage(setting: Setting) -> Stage:
             )
             store.save(folder, first, to_clips(*latents, decoder, config.motion.sigma))
 
-    return Stage("decode held-out clips", is_done, make)
+    return clips_stage(
+        "decode held-out clips",
+        folder,
+        lambda: real_origin(setting),
+        lambda: len(records(setting)),
+        decode,
+    )
 
 
 def row_folder(setting: Setting, row: Row, seed: int) -> Path:
@@ -146,16 +146,7 @@ def row_stage(setting: Setting, row: Row, seed: int, params_of: Callable) -> Sta
     """Samples a row's clips; every process of a run decodes and writes a share of the batches."""
     folder = row_folder(setting, row, seed)
 
-    def is_done() -> bool:
-        origin = row_origin(setting, row, seed)
-        return store.is_of(folder / store.ORIGIN, origin) and len(store.finished(folder)) == len(
-            captions(setting)
-        )
-
-    def make() -> None:
-        if distributed.leader():
-            store.begin(folder, row_origin(setting, row, seed))
-        distributed.barrier(f"{folder} is there")
+    def sample() -> None:
         config = row_config(setting, row, seed)
         finished = _numbers(store.finished(folder) if distributed.leader() else None)
         clean: Sequence[np.ndarray] = ()
@@ -174,7 +165,13 @@ def row_stage(setting: Setting, row: Row, seed: int, params_of: Callable) -> Sta
                     store.save(folder, numbers[0], clips)
                 tell(numbers[-1] + 1)
 
-    return Stage(f"sample {row.label}, seed {seed}", is_done, make)
+    return clips_stage(
+        f"sample {row.label}, seed {seed}",
+        folder,
+        lambda: row_origin(setting, row, seed),
+        lambda: len(captions(setting)),
+        sample,
+    )
 
 
 def latest_params(setting: Setting) -> Callable:

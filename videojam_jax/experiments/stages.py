@@ -1,8 +1,9 @@
 """An experiment as stages, each of which is done once, however often it is run."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -11,6 +12,7 @@ from videojam_jax.config import loading, preparing
 from videojam_jax.data import loader, manifest
 from videojam_jax.data.prepare import Share
 from videojam_jax.errors import UserError
+from videojam_jax.experiments import store
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.parallel import distributed
 from videojam_jax.terminal.progress import progress
@@ -46,6 +48,59 @@ def run_stages(stages: Sequence[Stage], tell: Callable[[str], None]) -> bool:
             return False
         distributed.barrier(stage.name)
     return True
+
+
+def json_stage(
+    name: str,
+    path: Path,
+    origin: Callable[[], Mapping[str, Any]],
+    content: Callable[[], Mapping[str, Any]],
+    *,
+    together: bool = False,
+) -> Stage:
+    """A JSON file that is made where there is none of this origin.
+
+    Args:
+      path: process 0 writes it, see `store.write_json`.
+      origin: what it is made from, asked for when earlier stages are done.
+      content: makes what is in it; called by process 0, or by all of them.
+      together: all processes of a run make it.
+    """
+
+    def make() -> None:
+        if together or distributed.leader():
+            made = content()
+            if distributed.leader():
+                store.write_json(path, made, origin())
+
+    return Stage(name, lambda: store.is_of(path, origin()), make)
+
+
+def clips_stage(
+    name: str,
+    folder: Path,
+    origin: Callable[[], Mapping[str, Any]],
+    count: Callable[[], int],
+    make: Callable[[], None],
+) -> Stage:
+    """A folder of so many stored clips, emptied first where they are of another origin.
+
+    Args:
+      make: saves those that are missing; called by every process of a run.
+    """
+
+    def is_done() -> bool:
+        return store.is_of(folder / store.ORIGIN, origin()) and (
+            len(store.finished(folder)) == count()
+        )
+
+    def begin_and_make() -> None:
+        if distributed.leader():
+            store.begin(folder, origin())
+        distributed.barrier(f"{folder} is there")
+        make()
+
+    return Stage(name, is_done, begin_and_make)
 
 
 def data_stage(name: str, config, folder: Path) -> Stage:

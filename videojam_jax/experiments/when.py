@@ -14,13 +14,12 @@ from videojam_jax.experiments import sampled, store
 from videojam_jax.experiments.finding import LABELS, facts, run_curves, trust
 from videojam_jax.experiments.sampled import Row
 from videojam_jax.experiments.setting import Setting
-from videojam_jax.experiments.stages import Stage, training_stages
+from videojam_jax.experiments.stages import Stage, json_stage, training_stages
 from videojam_jax.measure import warping
 from videojam_jax.measure.agreement import agreement
 from videojam_jax.measure.flow import measured_flow
 from videojam_jax.measure.statistics import mean_interval
 from videojam_jax.motion.flow_rgb import repeat_last
-from videojam_jax.parallel import distributed
 from videojam_jax.report.figures import Curves, Line, draw
 from videojam_jax.report.page import ClipGrid, Section, write_report
 from videojam_jax.report.table import Quantity, Table
@@ -73,26 +72,23 @@ def kept(
 
 def _compare_stage(setting: Setting, row: Row, seed: int) -> Stage:
     folder = sampled.row_folder(setting, row, seed)
-    out = folder / "kept.json"
 
     def origin():
         real = sampled.real_folder(setting)
         return {"clips": store.read_json(folder / store.ORIGIN)["digest"],
                 "real": store.read_json(real / store.ORIGIN)["digest"]}  # fmt: skip
 
-    def make() -> None:
-        if not distributed.leader():
-            return
+    def compare() -> dict[str, list[float]]:
         pairs = zip(store.videos(folder), store.videos(sampled.real_folder(setting)), strict=True)
         found = []
         with progress(len(sampled.captions(setting)), 0, "clips") as tell:
             for video, given in pairs:
                 found.append(kept(video, given))
                 tell(len(found))
-        store.write_json(out, {name: [one[name] for one in found] for name in KEPT}, origin())
+        return {name: [one[name] for one in found] for name in KEPT}
 
     name = f"compare {row.label} from step {row.start} with the input, seed {seed}"
-    return Stage(name, lambda: store.is_of(out, origin()), make)
+    return json_stage(name, folder / "kept.json", origin, compare)
 
 
 def report(setting: Setting) -> list[Path]:
