@@ -9,9 +9,10 @@ import pytest
 from videojam_jax.errors import UserError
 from videojam_jax.measure.statistics import Interval
 from videojam_jax.report import curves, pictures, table
+from videojam_jax.report.curves import Curve
 from videojam_jax.report.figures import Curves, Line, draw
-from videojam_jax.report.page import ClipGrid, Curve, Headline, Quantity, Section, write_report
-from videojam_jax.report.table import Mark, Table
+from videojam_jax.report.page import ClipGrid, Headline, Section, write_report
+from videojam_jax.report.table import Mark, Quantity, Table
 
 
 def moving_square(frames=6, height=32, width=48):
@@ -36,20 +37,23 @@ def run_rows(steps=200, motion=True):
 def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "out" / "report.html"
     video = moving_square()
+    measured = [
+        Quantity("with a body", {"untrained": 0.0, "VideoJAM": 0.84}, "%", "seen | counted"),
+        Quantity("speed", {"untrained": math.nan, "VideoJAM": 1.5}, "px/frame"),
+    ]
+    losses = [Curve("base", run_rows(motion=False)), Curve("VideoJAM", run_rows())]
+    grid = ClipGrid("", ["real", "VideoJAM"], [("a red square", [video, None])], fps=8.0)
     files = write_report(
         path,
         title="A <small> report",
         headline=Headline([("real", video), ("VideoJAM", video[::-1])], "two strips"),
-        summary_rows=[
-            Quantity("with a body", {"untrained": 0.0, "VideoJAM": 0.84}, "%", "seen | counted"),
-            Quantity("speed", {"untrained": math.nan, "VideoJAM": 1.5}, "px/frame"),
+        sections=[
+            Section("Measured", parts=[Table("", measured)]),
+            Section("Losses", parts=curves.draw(losses)),
+            Section("Clips", parts=[grid]),
+            Section("How this was made", parts=[{"config": "configs/quickstart.py"}]),
+            Section("Notes", parts=["It's <done>."]),
         ],
-        curves=[Curve("base", run_rows(motion=False)), Curve("VideoJAM", run_rows())],
-        clip_grids=[
-            ClipGrid("Clips", ["real", "VideoJAM"], [("a red square", [video, None])], fps=8.0)
-        ],
-        facts={"config": "configs/quickstart.py"},
-        notes=["It's <done>."],
     )
     return path, files
 
@@ -94,7 +98,8 @@ def test_markdown_and_json_say_what_the_page_says(written):
 
 def test_same_report_has_the_same_bytes(tmp_path):
     for name in "ab":
-        write_report(tmp_path / f"{name}.html", title="t", curves=[Curve("run", run_rows())])
+        losses = Section("Losses", parts=curves.draw([Curve("run", run_rows())]))
+        write_report(tmp_path / f"{name}.html", title="t", sections=[losses])
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
@@ -163,7 +168,8 @@ def test_smoothing_keeps_a_constant_and_the_length():
 def test_drawing_is_an_svg_with_a_panel_for_each_part_of_the_loss():
     rows = run_rows()
     rows[5]["appearance_loss"] = math.nan
-    svg = curves.draw([Curve("base", run_rows(motion=False)), Curve("VideoJAM", rows)])
+    (figure,) = curves.draw([Curve("base", run_rows(motion=False)), Curve("VideoJAM", rows)])
+    svg = figure.svg
     xml.etree.ElementTree.fromstring(svg)
     assert "Appearance loss" in svg and "Motion loss" in svg
     assert "VideoJAM" in svg and "base" in svg
@@ -171,9 +177,9 @@ def test_drawing_is_an_svg_with_a_panel_for_each_part_of_the_loss():
 
 
 def test_panel_without_values_is_left_out():
-    svg = curves.draw([Curve("base", run_rows(motion=False))])
-    assert "Appearance loss" in svg and "Motion loss" not in svg
-    assert curves.draw([Curve("base", [])]) is None
+    (figure,) = curves.draw([Curve("base", run_rows(motion=False))])
+    assert "Appearance loss" in figure.svg and "Motion loss" not in figure.svg
+    assert curves.draw([Curve("base", [])]) == []
 
 
 def test_table_has_a_dash_where_nothing_was_measured():
@@ -260,9 +266,11 @@ def long_report(tmp_path_factory):
         Section("Nothing"),
         Section("Clips", "", [ClipGrid("Large", list("abcde"), [("x", [video] * 5)], fps=8.0)]),
         Section("Facts", "", [{"config": "<c>"}]),
+        Section("How this was made", "", [{"seed": 3}]),
+        Section("Notes", "", ["Last."]),
     ]
     path = tmp_path_factory.mktemp("long") / "report.html"
-    write_report(path, title="All", sections=sections, notes=["Last."], facts={"seed": 3})
+    write_report(path, title="All", sections=sections)
     return path
 
 
@@ -289,6 +297,8 @@ def test_markdown_and_json_have_every_table_and_the_numbers_of_every_figure(long
     (figure,) = content["figures"]
     assert figure["caption"] == "What to see."
     assert figure["panels"][0]["lines"] == [{"name": "base", "x": [0, 1], "mean": [2.0, None]}]
+    assert content["facts"] == {"config": "<c>", "seed": "3"}
+    assert content["notes"] == ["Between.", "Last."]
 
 
 def test_large_clips_are_made_smaller_until_a_row_fits_the_page(long_report):

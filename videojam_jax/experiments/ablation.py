@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from videojam_jax.experiments import measured, sampled, store
-from videojam_jax.experiments.finding import LABELS, facts, run_curves, trust
+from videojam_jax.experiments.finding import LABELS, losses, making, trust
 from videojam_jax.experiments.measured import Found, gather, in_range
 from videojam_jax.experiments.sampled import Row
 from videojam_jax.experiments.score import SCORE
@@ -25,7 +25,7 @@ from videojam_jax.measure.frechet import frechet_distance, frechet_floor
 from videojam_jax.measure.measure import Measure
 from videojam_jax.measure.physics import PHYSICS_MEASURES
 from videojam_jax.measure.statistics import Interval, difference, mean_interval
-from videojam_jax.report.page import ClipGrid, Headline, Section, write_report
+from videojam_jax.report.page import FLOW_COLOURS, ClipGrid, Headline, Section, write_report
 from videojam_jax.report.table import Quantity, Table, mark
 
 REFERENCE = "videojam"
@@ -114,16 +114,16 @@ def report(setting: Setting) -> list[Path]:
             _differences(found),
         ),
         Section("VBench", VBENCH, _vbench(setting)),
-        Section("How far to trust this", parts=[*trust(setting), *_range(real)]),
-        Section("Losses in training", parts=run_curves(setting)),
+        trust(setting, _range(real)),
+        losses(setting),
         Section("Clips", GRID, [_grid(setting, setting.config.shown)]),
+        making(setting),
     ]
     return write_report(
         setting.folder / "report.html",
         title="Which part of VideoJAM does what",
         headline=_headline(setting),
         sections=sections,
-        facts=facts(setting),
     )
 
 
@@ -280,15 +280,15 @@ def _vbench(setting: Setting) -> list[Table]:
     return [Table("", quantities, models_as_rows=True)]
 
 
-def _range(real: Mapping[str, Found]) -> list[str]:
+def _range(real: Mapping[str, Found]) -> str:
     if not real:
-        return ["There are no real clips beside these captions, so no ceiling of the measures."]
+        return "There are no real clips beside these captions, so no ceiling of the measures."
     ceiling, floor = (mean_interval(real[name].values["motion_score"]).mean for name in
                       ("real", "shuffled"))  # fmt: skip
-    return [
+    return (
         f"Held-out clips have a motion score of {100 * ceiling:.0f} %, the same with their frames "
         f"shuffled of {100 * floor:.0f} %: a row's score is to be read between these two."
-    ]
+    )
 
 
 def _grid(setting: Setting, count: int) -> ClipGrid:
@@ -321,10 +321,7 @@ def _headline(setting: Setting) -> Headline:
     return Headline(strips or list(zip(grid.labels, clips, strict=True)), f"“{caption}”")
 
 
-GRID = (
-    "The first held-out captions, one row each, all from the same noise. In the flow, hue is the "
-    "direction and brightness the speed; what stands still is black."
-)
+GRID = f"The first held-out captions, one row each, all from the same noise. {FLOW_COLOURS}"
 VBENCH = (
     "From VBench's own results in vbench/seed_S/ROW/ beside this page, of the clips in "
     "videos/seed_S/ROW/; the aggregates are the paper's."

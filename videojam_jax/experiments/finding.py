@@ -10,7 +10,7 @@ from videojam_jax.experiments import sampled
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.report import curves
-from videojam_jax.report.figures import Figure
+from videojam_jax.report.page import Section
 from videojam_jax.train.program import parameter_count
 
 # Of runs and of the rules of the paper's Table 3.
@@ -28,8 +28,8 @@ LABELS = {
 }
 
 
-def run_curves(setting: Setting) -> list[Figure]:
-    """The losses of all trainings; nothing where no run has a log."""
+def losses(setting: Setting) -> Section:
+    """The losses of all trainings, as far as runs have a log."""
     drawn = []
     for seed in setting.config.seeds:
         for kind in setting.kinds:
@@ -37,25 +37,24 @@ def run_curves(setting: Setting) -> list[Figure]:
             if path.is_file():
                 name = LABELS[kind] + (f", seed {seed}" if len(setting.config.seeds) > 1 else "")
                 drawn.append(curves.Curve(name, curves.read_metrics(path)))
-    svg = curves.draw(drawn)
-    return [Figure(svg)] if svg else []
+    return Section("Losses in training", parts=curves.draw(drawn))
 
 
-def facts(setting: Setting) -> dict[str, object]:
+def making(setting: Setting) -> Section:
     """How an experiment was made, as names and values."""
     seeds = tuple(setting.config.seeds)
-    found: dict[str, object] = {"experiment": setting.name}
+    facts: dict[str, object] = {"experiment": setting.name}
     for kind in setting.kinds:
         config = setting.run_config(kind, seeds[0])
         size = parameter_count(abstract_params(modelling.init(config), modelling.mesh(config)))
         steps = latest_whole(setting.run_folder(kind, seeds[0]))
-        found[LABELS[kind]] = (
+        facts[LABELS[kind]] = (
             f"{size:,} parameters, {0 if steps is None else int(steps.name):,} steps of "
             f"{config.train.batch_size} clips, {setting.config.runs[kind]}"
         )
     config = setting.run_config("videojam", seeds[0])
     clip, sample = config.clip, config.sample
-    return found | {
+    facts |= {
         "clips": f"{clip.frames} frames of {clip.height} x {clip.width}, from {config.source.name}",
         "measured": f"{len(sampled.captions(setting))} clips for each training seed",
         "training seeds": ", ".join(map(str, seeds)),
@@ -65,9 +64,10 @@ def facts(setting: Setting) -> dict[str, object]:
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "versions": f"Python {platform.python_version()}, jax {jax.__version__}",
     }
+    return Section("How this was made", parts=[facts])
 
 
-def trust(setting: Setting) -> list[str]:
+def trust(setting: Setting, *more: str) -> Section:
     """What the numbers of an experiment can and cannot say, in words."""
     seeds, clips = len(setting.config.seeds), len(sampled.captions(setting))
     words = [
@@ -104,7 +104,7 @@ def trust(setting: Setting) -> list[str]:
                 else "for different lengths; no comparison of these runs is quite fair."
             )
         )
-    return words
+    return Section("How far to trust this", parts=[*words, *more])
 
 
 def _size(setting: Setting) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from videojam_jax.experiments import measured, sampled, store
-from videojam_jax.experiments.finding import LABELS, facts, run_curves, trust
+from videojam_jax.experiments.finding import LABELS, losses, making, trust
 from videojam_jax.experiments.measured import Found, gather, in_range
 from videojam_jax.experiments.sampled import Row
 from videojam_jax.experiments.score import SCORE
@@ -77,15 +77,15 @@ def report(setting: Setting) -> list[Path]:
             "At the weights of the run's own config; in the steps after, text guidance alone.",
             [_interval_table(setting, found)],
         ),
-        Section("How far to trust this", parts=[*trust(setting), TRUST]),
-        Section("Losses in training", parts=run_curves(setting)),
+        trust(setting, TRUST),
+        losses(setting),
         Section("Clips", "One caption with all weights.", [_grid(setting)]),
+        making(setting),
     ]
     return write_report(
         setting.folder / "report.html",
         title="How strong should the guidance be?",
         sections=sections,
-        facts=facts(setting),
     )
 
 

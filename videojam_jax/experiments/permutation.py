@@ -20,8 +20,8 @@ from videojam_jax.diffusion.conditions import zero_motion
 from videojam_jax.diffusion.loss import squared_error
 from videojam_jax.diffusion.path import Velocity, interpolate, target_velocity
 from videojam_jax.diffusion.sampler import initial_noise
-from videojam_jax.experiments import sampled, store
-from videojam_jax.experiments.finding import LABELS, facts, run_curves, trust
+from videojam_jax.experiments import finding, sampled, store
+from videojam_jax.experiments.finding import LABELS
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage, training_stages
 from videojam_jax.measure.statistics import difference, mean_interval
@@ -220,14 +220,14 @@ def report(setting: Setting) -> list[Path]:
             [*(draw(panels[i : i + 2]) for i in range(0, len(panels), 2)), draw([rise])],
         ),
         Section("By how much permutation raises the loss", parts=[_table(losses, times)]),
-        Section("Losses in training", parts=run_curves(setting)),
-        Section("How far to trust this", parts=trust(setting)),
+        finding.losses(setting),
+        finding.trust(setting),
+        finding.making(setting),
     ]
     return write_report(
         setting.folder / "report.html",
         title="Does the loss notice time?",
         sections=sections,
-        facts=facts(setting),
     )
 
 

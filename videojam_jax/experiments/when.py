@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from videojam_jax.config import sampling
 from videojam_jax.experiments import sampled, store
-from videojam_jax.experiments.finding import LABELS, facts, run_curves, trust
+from videojam_jax.experiments.finding import LABELS, losses, making, trust
 from videojam_jax.experiments.sampled import Row
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage, training_stages
@@ -110,15 +110,15 @@ def report(setting: Setting) -> list[Path]:
             "what agrees there is chance. Bands: 95 % of the mean.",
             [draw(panels), _table(setting, found)],
         ),
-        Section("How far to trust this", parts=trust(setting)),
-        Section("Losses in training", parts=run_curves(setting)),
+        trust(setting),
+        losses(setting),
         Section("Clips", "Each caption's input, and what was sampled from it.", _grids(setting)),
+        making(setting),
     ]
     return write_report(
         setting.folder / "report.html",
         title="When is motion decided?",
         sections=sections,
-        facts=facts(setting),
     )
 
 

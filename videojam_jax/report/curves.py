@@ -13,7 +13,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from videojam_jax.errors import UserError
-from videojam_jax.report.figures import COLOURS, PANEL, TEXT_COLOUR, to_svg
+from videojam_jax.report.figures import COLOURS, PANEL, TEXT_COLOUR, Figure, to_svg
 
 # Titles of the panels and the key that each of them shows.
 PANELS = (("Appearance loss", "appearance_loss"), ("Motion loss", "motion_loss"))
@@ -87,12 +87,11 @@ def _limits(
     return (values.min() - margin, values.max() + margin) if margin > 0 else None
 
 
-def draw(curves: Sequence[Curve]) -> str | None:
-    """The losses as an inline SVG whose text takes the colour of the page.
+def draw(curves: Sequence[Curve]) -> list[Figure]:
+    """The losses as a figure; none where there is nothing to draw.
 
     One panel for each part of the loss that any run has: faint the values as they
-    were logged, over them a line smoothed over a fiftieth of the run. None where there is
-    nothing to draw.
+    were logged, over them a line smoothed over a fiftieth of the run.
     """
     coloured = list(zip(itertools.cycle(COLOURS), curves, strict=False))
     painters = []
@@ -100,7 +99,7 @@ def draw(curves: Sequence[Curve]) -> str | None:
         drawn = [(colour, curve) for colour, curve in coloured if len(series(curve.rows, key))]
         if drawn:
             painters.append(functools.partial(_paint, title=title, key=key, drawn=drawn))
-    return to_svg(painters, [PANEL] * len(painters)) if painters else None
+    return [Figure(to_svg(painters, [PANEL] * len(painters)))] if painters else []
 
 
 def _paint(axes: Axes, title: str, key: str, drawn: Sequence[tuple[str, Curve]]) -> None:

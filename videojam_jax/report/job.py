@@ -13,9 +13,9 @@ from videojam_jax.config.loading import beside
 from videojam_jax.data import loader
 from videojam_jax.measure import bodies
 from videojam_jax.parallel import distributed
-from videojam_jax.report.curves import Curve, read_metrics
-from videojam_jax.report.page import ClipGrid, Headline, write_report
-from videojam_jax.report.table import Quantity
+from videojam_jax.report.curves import Curve, draw, read_metrics
+from videojam_jax.report.page import FLOW_COLOURS, ClipGrid, Headline, Section, write_report
+from videojam_jax.report.table import Quantity, Table
 from videojam_jax.sample.clips import Clips, to_clips
 from videojam_jax.sample.generate import make_clips
 from videojam_jax.sample.job import trained_params, untrained_params
@@ -58,31 +58,33 @@ def compare(
         joint_config.motion.sigma,
     )
     shown = {"real": real, **sampled}
+    losses = [
+        Curve("base", read_metrics(base_run / "metrics.jsonl")),
+        Curve("VideoJAM", read_metrics(joint_run / "metrics.jsonl")),
+    ]
     section = joint_config.sample
+    facts = {
+        "clips measured": len(captions),
+        "base": f"{base_step} steps, {base_run}",
+        "VideoJAM": f"{joint_step} further steps from the base, {joint_run}",
+        "sampler": f"{section.steps} {section.solver} steps, {section.schedule} schedule; "
+        f"VideoJAM with w1 = {section.w_text}, w2 = {section.w_motion} in the first "
+        f"{sampling.inner_steps(joint_config)}; base with w1 = {base_config.sample.w_text}",
+        "seed": seed,
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "versions": f"Python {platform.python_version()}, jax {jax.__version__}",
+    }
+    grid = _grid(shown, captions, joint_config.clip.fps)
     return write_report(
         out / "report.html",
         title="VideoJAM: appearance and motion in one latent",
         headline=_headline(shown, captions),
-        summary_rows=_measure(shown),
-        curves=[
-            Curve("base", read_metrics(base_run / "metrics.jsonl")),
-            Curve("VideoJAM", read_metrics(joint_run / "metrics.jsonl")),
-        ],
-        clip_grids=[_grid(shown, captions, joint_config.clip.fps)],
-        facts={
-            "clips measured": len(captions),
-            "base": f"{base_step} steps, {base_run}",
-            "VideoJAM": f"{joint_step} further steps from the base, {joint_run}",
-            "sampler": f"{section.steps} {section.solver} steps, {section.schedule} schedule; "
-            f"VideoJAM with w1 = {section.w_text}, w2 = {section.w_motion} in the first "
-            f"{sampling.inner_steps(joint_config)}; base with w1 = {base_config.sample.w_text}",
-            "seed": seed,
-            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-            "versions": f"Python {platform.python_version()}, jax {jax.__version__}",
-        },
-        notes=[
-            "VideoJAM had more training steps than the base it started from, so this page shows "
-            "that both work; it is no comparison between them.",
+        sections=[
+            Section("Measured", parts=[Table("", _measure(shown))]),
+            Section("Losses", parts=draw(losses)),
+            Section("Clips", f"One row a caption. {FLOW_COLOURS}", [grid]),
+            Section("How this was made", parts=[facts]),
+            Section("Notes", parts=[UNEVEN]),
         ],
     )
 
@@ -129,16 +131,13 @@ def _grid(shown: dict[str, Clips], captions: Sequence[str], fps: float) -> ClipG
             shown["VideoJAM"].flow_rgbs[i],
         ]
         rows.append((caption, clips))
-    return ClipGrid(
-        "Clips",
-        labels,
-        rows,
-        fps,
-        text="One row a caption. In the flow, hue is the direction and brightness the speed; "
-        "what stands still is black.",
-    )
+    return ClipGrid("", labels, rows, fps)
 
 
+UNEVEN = (
+    "VideoJAM had more training steps than the base it started from, so this page shows "
+    "that both work; it is no comparison between them."
+)
 MOVING_BODY = (
     "share of clips in which a saturated body of nearly constant colour and size can be followed "
     "through at least three quarters of the frames while it moves"

@@ -16,11 +16,9 @@ from jaxtyping import UInt8
 
 from videojam_jax.data.video_file import gif_bytes
 from videojam_jax.files import cannot_write, write_whole
-from videojam_jax.report import curves as curves_module
 from videojam_jax.report import html, pictures, table
-from videojam_jax.report.curves import Curve
 from videojam_jax.report.figures import Figure
-from videojam_jax.report.table import Quantity, Table
+from videojam_jax.report.table import Table
 
 # Small clips are enlarged by a whole number, to about this many pixels.
 TILE = 128
@@ -28,6 +26,10 @@ TILE = 128
 ROW = 1120
 # A page of more sections than this begins with links to them.
 CONTENTS_FROM = 5
+# To be said where flow is shown.
+FLOW_COLOURS = (
+    "In the flow, hue is the direction and brightness the speed; what stands still is black."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +49,12 @@ class ClipGrid:
       labels: what each clip of a row is ("real", "VideoJAM", "its flow").
       rows: `(caption, clips)`, as many clips as labels; None leaves one out.
       fps: frames a second of all of them.
-      text: a sentence or two under the heading.
     """
 
     title: str
     labels: Sequence[str]
     rows: Sequence[tuple[str, Sequence[UInt8[np.ndarray, "_t _h _w 3"] | None]]]
     fps: float
-    text: str = ""
 
 
 # A string is a paragraph, a mapping names and values in two columns.
@@ -80,24 +80,14 @@ def write_report(
     *,
     title: str,
     headline: Headline | None = None,
-    summary_rows: Sequence[Quantity] = (),
-    curves: Sequence[Curve] = (),
     sections: Sequence[Section] = (),
-    clip_grids: Sequence[ClipGrid] = (),
-    facts: Mapping[str, object] | None = None,
-    notes: Sequence[str] = (),
 ) -> list[pathlib.Path]:
     """Writes the report and names what it wrote.
 
     Args:
       path: `.../NAME.html`; its folder is made if need be.
       headline: the first thing to see.
-      summary_rows: the measured quantities.
-      curves: the runs whose losses are drawn.
       sections: what else there is, in its order.
-      clip_grids: animated clips, each grid a section.
-      facts: how this was made, as names and values (config, seconds, versions).
-      notes: paragraphs at the end.
 
     Returns:
       The files: HTML, Markdown, JSON, and PNG where there is a headline.
@@ -105,20 +95,7 @@ def write_report(
     Raises:
       UserError: a file cannot be written; none is left half-written.
     """
-    drawing = curves_module.draw(curves)
-    everything = [
-        Section("Measured", parts=[Table("", summary_rows)] if summary_rows else []),
-        Section("Losses", parts=[Figure(drawing)] if drawing else []),
-        *sections,
-        *(
-            Section(grid.title, grid.text, [dataclasses.replace(grid, title="", text="")])
-            for grid in clip_grids
-            if grid.rows
-        ),
-        Section("How this was made", parts=[facts] if facts else []),
-        Section("Notes", parts=notes),
-    ]
-    everything = [section for section in everything if section.parts]
+    sections = [section for section in sections if section.parts]
     files: dict[str, bytes] = {}
     parts = []
     if headline is not None:
@@ -128,20 +105,15 @@ def write_report(
         parts.append(
             html.headline(files[".png"], headline.caption, alt=labels, width=picture.shape[1])
         )
-    anchors = {f"part-{i}": section for i, section in enumerate(everything, start=1)}
-    if len(everything) > CONTENTS_FROM:
+    anchors = {f"part-{i}": section for i, section in enumerate(sections, start=1)}
+    if len(sections) > CONTENTS_FROM:
         parts.append(html.contents({anchor: s.title for anchor, s in anchors.items()}))
     for anchor, section in anchors.items():
         content = "".join(map(_html, section.parts))
         parts.append(html.section(section.title, content, section.text, anchor=anchor))
     files[".html"] = html.page(title, parts).encode()
-    files[".md"] = f"# {title}\n{''.join(map(_markdown, everything))}".encode()
-    content = {
-        "title": title,
-        **_json(everything),
-        "facts": {name: str(value) for name, value in (facts or {}).items()},
-        "notes": list(notes),
-    }
+    files[".md"] = f"# {title}\n{''.join(map(_markdown, sections))}".encode()
+    content = {"title": title, **_json(sections)}
     files[".json"] = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
     with cannot_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +132,7 @@ def _html(part: Part) -> str:
         case Figure():
             return html.drawing(part.svg, part.caption)
         case ClipGrid():
-            return html.titled(part.title, _cards(part), part.text)
+            return html.titled(part.title, _cards(part))
         case str():
             return html.paragraphs([part])
         case _:
@@ -188,17 +160,22 @@ def _markdown(section: Section) -> str:
     )
 
 
-def _json(sections: Sequence[Section]) -> dict[str, list[dict]]:
-    """The numbers of all tables, and of all figures that say theirs."""
-    measured, figures = [], []
+def _json(sections: Sequence[Section]) -> dict[str, object]:
+    """The numbers of all tables, and of all figures that say theirs; the facts and the words."""
+    measured, figures, facts, notes = [], [], {}, []
     for section in sections:
         where = {"section": section.title}
         for part in section.parts:
-            if isinstance(part, Table):
-                measured += [where | quantity for quantity in table.to_json(part)]
-            elif isinstance(part, Figure) and part.numbers:
-                figures.append(where | {"caption": part.caption, "panels": list(part.numbers)})
-    return {"measured": measured, "figures": figures}
+            match part:
+                case Table():
+                    measured += [where | quantity for quantity in table.to_json(part)]
+                case Figure() if part.numbers:
+                    figures.append(where | {"caption": part.caption, "panels": list(part.numbers)})
+                case str():
+                    notes.append(part)
+                case Mapping():
+                    facts |= {name: str(value) for name, value in part.items()}
+    return {"measured": measured, "figures": figures, "facts": facts, "notes": notes}
 
 
 def _cards(grid: ClipGrid) -> str:

@@ -16,8 +16,8 @@ from videojam_jax.data.encode import Encoder
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.precomputed import Precomputed
 from videojam_jax.motion import flow_rgb
-from videojam_jax.report.page import ClipGrid, write_report
-from videojam_jax.report.table import Quantity
+from videojam_jax.report.page import FLOW_COLOURS, ClipGrid, Section, write_report
+from videojam_jax.report.table import Quantity, Table
 from videojam_jax.sample.clips import to_flow, to_video
 from videojam_jax.train.held_out import psnr
 
@@ -69,37 +69,30 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
             ))
     if not rows:
         raise UserError(f"no clip of {count} has a finite flow and latent: are the weights right?")
+    psnrs = Quantity(
+        "PSNR of what the autoencoder gives back",
+        {name: float(np.mean(values)) for name, values in quality.items()},
+        unit="dB",
+        meaning="mean over the clips below, 8 bits a channel",
+    )
+    facts = {
+        "source": f"{source.describe()['name']}, {len(source):,} clips",
+        "clips": f"{config.clip.frames} frames of {config.clip.height} x {config.clip.width} "
+        f"at {config.clip.fps:g} a second",
+        "flow": config.motion.flow,
+        "autoencoder": config.autoencoder.name,
+        "latent": " x ".join(map(str, latents[0].shape)),
+        "set aside while listing": len(source.set_aside),
+    }
     return write_report(
         out / "preview.html",
         title="What would be prepared",
-        summary_rows=[
-            Quantity(
-                "PSNR of what the autoencoder gives back",
-                {name: float(np.mean(values)) for name, values in quality.items()},
-                unit="dB",
-                meaning="mean over the clips below, 8 bits a channel",
-            )
+        sections=[
+            Section("Measured", parts=[Table("", [psnrs])]),
+            Section("Clips", FLOW_COLOURS, [ClipGrid("", LABELS, rows, config.clip.fps)]),
+            Section("How this was made", parts=[facts]),
+            Section("Notes", parts=[f"Set aside: {clip.source_id}: {clip.reason}" for clip in bad]),
         ],
-        clip_grids=[
-            ClipGrid(
-                "Clips",
-                LABELS,
-                rows,
-                config.clip.fps,
-                text="In the flow, hue is the direction and brightness the speed; what stands "
-                "still is black.",
-            )
-        ],
-        facts={
-            "source": f"{source.describe()['name']}, {len(source):,} clips",
-            "clips": f"{config.clip.frames} frames of {config.clip.height} x {config.clip.width} "
-            f"at {config.clip.fps:g} a second",
-            "flow": config.motion.flow,
-            "autoencoder": config.autoencoder.name,
-            "latent": " x ".join(map(str, latents[0].shape)),
-            "set aside while listing": len(source.set_aside),
-        },
-        notes=[f"Set aside: {one.source_id}: {one.reason}" for one in bad],
     )
 
 
