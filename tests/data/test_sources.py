@@ -13,7 +13,8 @@ from numbered_videos import make_video, numbered, numbers
 from videojam_jax.data.clip import BadClip, ClipSpec
 from videojam_jax.data.fit import cover, crop_position
 from videojam_jax.data.simulate import Options, SimulatedOptions, simulate
-from videojam_jax.data.sources import Folder, Simulated, Tfds
+from videojam_jax.data.sources import Folder, Simulated
+from videojam_jax.data.tfds_source import Tfds
 from videojam_jax.errors import UserError
 
 SPEC = ClipSpec(frames=16, height=48, width=64, fps=24.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from videojam_jax.errors import UserError
-from videojam_jax.models.autoencoders import tae as module
+from videojam_jax.models.autoencoders import tae_blocks as module
 from videojam_jax.models.autoencoders.tae import Tae, TaeNet, tae_latent_shape
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated

@@ -14,7 +14,8 @@ from videojam_jax.data.encode import Rates
 from videojam_jax.data.prepare import Models, PrepareOptions, Share
 from videojam_jax.data.prepare import prepare as prepare_clips
 from videojam_jax.data.simulate import SimulatedOptions
-from videojam_jax.data.sources import Folder, Simulated, Tfds
+from videojam_jax.data.sources import Folder, Simulated
+from videojam_jax.data.tfds_source import Tfds
 from videojam_jax.errors import UserError
 from videojam_jax.keys import make
 from videojam_jax.motion import estimators

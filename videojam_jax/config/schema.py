@@ -7,7 +7,8 @@ from videojam_jax.config.training import AutoencoderTrainOptions, OptimizerOptio
 from videojam_jax.data.clip import ClipSpec
 from videojam_jax.data.prepare import PrepareOptions
 from videojam_jax.data.simulate import SimulatedOptions
-from videojam_jax.data.sources import FolderOptions, TfdsOptions
+from videojam_jax.data.sources import FolderOptions
+from videojam_jax.data.tfds_source import TfdsOptions
 from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.keys import (
     CLIPS,

@@ -1,4 +1,4 @@
-"""What a source gives: a clip in memory, and the wish that shaped it."""
+"""What a source gives: a clip in memory, the wish that shaped it, and how files are cut."""
 
 import dataclasses
 
@@ -60,3 +60,28 @@ class BadClip(Exception):
         super().__init__(f"{source_id}: {reason}")
         self.source_id = source_id
         self.reason = reason
+
+
+def checked(index: int, length: int) -> int:
+    """A clip's number; IndexError where a source of `length` clips has none of it."""
+    if not 0 <= index < length:
+        raise IndexError(f"clip {index} of {length}")
+    return int(index)
+
+
+def stride(spec: ClipSpec) -> int:
+    """Frames between the starts of two clips of one file."""
+    return spec.stride or spec.frames
+
+
+def clips_in(frames: int, spec: ClipSpec) -> int:
+    """How many clips `frames` frames are cut into."""
+    return max(0, (frames - spec.frames) // stride(spec) + 1)
+
+
+def too_short(frames: int, spec: ClipSpec) -> str:
+    """Why a file of so many frames is set aside."""
+    return (
+        f"too short: {frames} frames at {spec.fps:g} frames a second "
+        f"({frames / spec.fps:.2f} s), a clip has {spec.frames} ({spec.frames / spec.fps:.2f} s)"
+    )

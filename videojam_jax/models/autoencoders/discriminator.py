@@ -10,7 +10,7 @@ from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from videojam_jax.models.autoencoders.tae import FrameNorm, beyond_ends
+from videojam_jax.models.autoencoders.tae_blocks import FrameNorm, beyond_ends
 
 
 class PatchDiscriminator(nn.Module):
