@@ -13,7 +13,7 @@ from videojam_jax.measure.laws import Way
 
 FRAMES = 16
 TIMES = np.arange(FRAMES, dtype=float)
-# The grids end at a hundredth of their first step: a few hundredths of a pixel of 64.
+# The last grids still have steps: hundredths of a pixel of 64.
 CLOSE = 0.06
 few = settings(max_examples=25)
 

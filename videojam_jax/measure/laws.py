@@ -19,8 +19,9 @@ from scipy.special import ellipj, ellipk
 
 from videojam_jax.measure.prompt import Prompt
 
-# How much finer each grid is than the one before, and how many there are: to a hundredth.
-FINER, ROUNDS = 0.75, 18
+# By how much a grid's steps shrink where its middle is the best, how much they grow where it
+# is not, and how many grids there are.
+FINER, WIDER, ROUNDS = 0.5, 1.5, 30
 STARTS = 6  # places on the first grid, the best ones, around which the finer ones lie
 SWINGS = np.radians([8, 18, 28, 38, 48, 58, 70])  # amplitudes to begin with
 GAINS = np.array([0.3, 0.5, 0.65, 0.8, 0.9, 1.0, 1.12, 1.25, 1.4, 1.6])  # restitutions
@@ -112,19 +113,22 @@ def search(
     low, high = np.array(limits, float).T
     trial = np.stack([axis.ravel() for axis in np.meshgrid(*grids, indexing="ij")], -1)
     step = np.array([np.diff(grid).max() if len(grid) > 1 else 0.0 for grid in grids])
-    near = np.array(list(itertools.product((-1, 0, 1), repeat=len(grids))), float)
+    # The middle comes first, so that of equals it is the best.
+    near = np.array(list(itertools.product((0, -1, 1), repeat=len(grids))), float)
     coefficients, cost = solve(basis(trial), values, weight, positive)
     starts = trial[np.argsort(cost, kind="stable")[:STARTS]]
+    steps = np.tile(step * FINER, (len(starts), 1))
+    count, rows = len(near), len(near) * np.arange(len(starts))
     for _ in range(ROUNDS):
-        step = step * FINER
-        trial = np.clip(starts[:, None] + near * step, low, high)
-        count = len(near)
-        coefficients, cost = solve(basis(trial.reshape(-1, len(low))), values, weight, positive)
+        trial = np.clip(starts[:, None] + near * steps[:, None], low, high).reshape(-1, len(low))
+        coefficients, cost = solve(basis(trial), values, weight, positive)
         # The middle of each grid is its start, so that no round is worse than the last.
-        best = cost.reshape(-1, count).argmin(1) + count * np.arange(len(starts))
-        starts = trial.reshape(-1, len(low))[best]
+        best = rows + cost.reshape(-1, count).argmin(1)
+        # Not finer in any case: a valley may be narrow and winding, and the way down it long.
+        steps = steps * np.where((trial[best] == starts).all(1), FINER, WIDER)[:, None]
+        starts = trial[best]
     at = int(best[np.argmin(cost[best])])
-    return trial.reshape(-1, len(low))[at], coefficients[at], float(cost[at])
+    return trial[at], coefficients[at], float(cost[at])
 
 
 def _line(way: Way, columns: Float[np.ndarray, "m q"], axis: int) -> Float[np.ndarray, "m"]:
