@@ -1,4 +1,5 @@
-"""Where clips come from: a folder of videos, the built-in simulation, a TFDS data set (`tfds_source`).
+"""Where clips come from: a folder of videos, the built-in simulation, a TFDS data set
+(`tfds_source`).
 
 A source has `len(source)`, `source[i] -> Clip` (random access, thread safe, may raise
 BadClip), `source.set_aside` (what listing found unusable: {"source", "reason"}) and
