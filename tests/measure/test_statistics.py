@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videojam_jax.measure.statistics import Interval, difference, mean_interval, wilson
+from videojam_jax.measure.statistics import Estimate, difference, mean_interval, wilson
 
 
 @given(st.integers(1, 500), st.floats(0, 1))
@@ -81,7 +81,7 @@ def test_one_value_has_a_mean_and_no_interval():
 
 
 def test_equal_values_have_an_interval_of_no_width():
-    assert mean_interval(np.full((2, 5), 0.25)) == Interval(0.25, 0.25, 0.25, 10)
+    assert mean_interval(np.full((2, 5), 0.25)) == Estimate(0.25, 0.25, 0.25, 10)
 
 
 def test_a_paired_difference_is_known_better_than_either_mean():
@@ -95,4 +95,4 @@ def test_a_paired_difference_is_known_better_than_either_mean():
 
 
 def test_an_interval_can_be_cut_to_what_is_possible():
-    assert Interval(0.99, 0.97, 1.01, 8).within(0, 1) == Interval(0.99, 0.97, 1.0, 8)
+    assert Estimate(0.99, 0.97, 1.01, 8).within(0, 1) == Estimate(0.99, 0.97, 1.0, 8)

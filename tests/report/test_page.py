@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from videojam_jax.errors import UserError
-from videojam_jax.measure.statistics import Interval
+from videojam_jax.measure.statistics import Estimate
 from videojam_jax.report import curves, pictures, table
-from videojam_jax.report.curves import Curve
+from videojam_jax.report.curves import LoggedRun
 from videojam_jax.report.figures import Curves, Line, draw
 from videojam_jax.report.page import ClipGrid, Headline, Section, write_report
-from videojam_jax.report.table import Mark, Quantity, Table
+from videojam_jax.report.table import Mark, Quantity, QuantityTable
 
 
 def moving_square(frames=6, height=32, width=48):
@@ -41,14 +41,14 @@ def written(tmp_path_factory):
         Quantity("with a body", {"untrained": 0.0, "VideoJAM": 0.84}, "%", "seen | counted"),
         Quantity("speed", {"untrained": math.nan, "VideoJAM": 1.5}, "px/frame"),
     ]
-    losses = [Curve("base", run_rows(motion=False)), Curve("VideoJAM", run_rows())]
+    losses = [LoggedRun("base", run_rows(motion=False)), LoggedRun("VideoJAM", run_rows())]
     grid = ClipGrid("", ["real", "VideoJAM"], [("a red square", [video, None])], fps=8.0)
     files = write_report(
         path,
         title="A <small> report",
         headline=Headline([("real", video), ("VideoJAM", video[::-1])], "two strips"),
         sections=[
-            Section("Measured", parts=[Table("", measured)]),
+            Section("Measured", parts=[QuantityTable("", measured)]),
             Section("Losses", parts=curves.draw(losses)),
             Section("Clips", parts=[grid]),
             Section("How this was made", parts=[{"config": "configs/quickstart.py"}]),
@@ -98,7 +98,7 @@ def test_markdown_and_json_say_what_the_page_says(written):
 
 def test_same_report_has_the_same_bytes(tmp_path):
     for name in "ab":
-        losses = Section("Losses", parts=curves.draw([Curve("run", run_rows())]))
+        losses = Section("Losses", parts=curves.draw([LoggedRun("run", run_rows())]))
         write_report(tmp_path / f"{name}.html", title="t", sections=[losses])
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
@@ -168,7 +168,7 @@ def test_smoothing_keeps_a_constant_and_the_length():
 def test_drawing_is_an_svg_with_a_panel_for_each_part_of_the_loss():
     rows = run_rows()
     rows[5]["appearance_loss"] = math.nan
-    (figure,) = curves.draw([Curve("base", run_rows(motion=False)), Curve("VideoJAM", rows)])
+    (figure,) = curves.draw([LoggedRun("base", run_rows(motion=False)), LoggedRun("VideoJAM", rows)])
     svg = figure.svg
     xml.etree.ElementTree.fromstring(svg)
     assert "Appearance loss" in svg and "Motion loss" in svg
@@ -177,15 +177,15 @@ def test_drawing_is_an_svg_with_a_panel_for_each_part_of_the_loss():
 
 
 def test_panel_without_values_is_left_out():
-    (figure,) = curves.draw([Curve("base", run_rows(motion=False))])
+    (figure,) = curves.draw([LoggedRun("base", run_rows(motion=False))])
     assert "Appearance loss" in figure.svg and "Motion loss" not in figure.svg
-    assert curves.draw([Curve("base", [])]) == []
+    assert curves.draw([LoggedRun("base", [])]) == []
 
 
 def test_table_has_a_dash_where_nothing_was_measured():
     rows = [Quantity("a", {"x": 1}), Quantity("b", {"y": 12_000, "z": "n/a"})]
     assert table.models(rows) == ["x", "y", "z"]
-    assert "| b | – | 12,000 | n/a |" in table.to_markdown(Table("", rows))
+    assert "| b | – | 12,000 | n/a |" in table.to_markdown(QuantityTable("", rows))
 
 
 @pytest.mark.parametrize(
@@ -202,12 +202,12 @@ def test_table_has_a_dash_where_nothing_was_measured():
     ],
 )
 def test_interval_is_shown_to_the_digits_that_it_knows(interval, unit, shown):
-    assert table.show(Interval(*interval, 8), unit) == shown
+    assert table.show(Estimate(*interval, 8), unit) == shown
 
 
 def test_mark_follows_which_way_is_better_and_needs_an_interval_without_zero():
-    above, below = Interval(0.2, 0.1, 0.3, 8), Interval(-0.2, -0.3, -0.1, 8)
-    across, unknown = Interval(0.2, -0.1, 0.5, 8), Interval(0.2, math.nan, math.nan, 8)
+    above, below = Estimate(0.2, 0.1, 0.3, 8), Estimate(-0.2, -0.3, -0.1, 8)
+    across, unknown = Estimate(0.2, -0.1, 0.5, 8), Estimate(0.2, math.nan, math.nan, 8)
     assert [table.mark(above, b) for b in (1, -1, 0)] == ["better", "worse", "more"]
     assert [table.mark(below, b) for b in (1, -1, 0)] == ["worse", "better", "less"]
     assert {table.mark(i, b) for i in (across, unknown) for b in (1, -1, 0)} == {"undecided"}
@@ -216,18 +216,18 @@ def test_mark_follows_which_way_is_better_and_needs_an_interval_without_zero():
 QUANTITIES = [
     Quantity(
         "permanence | bodies",
-        {"VideoJAM": Interval(0.9, 0.83, 0.94, 128), "DiT": Interval(0.45, 0.36, 0.53, 128)},
+        {"VideoJAM": Estimate(0.9, 0.83, 0.94, 128), "DiT": Estimate(0.45, 0.36, 0.53, 128)},
         "%",
         "frames <with> every body",
         {"DiT": Mark.WORSE},
     ),
-    Quantity("speed", {"VideoJAM": Interval(2.0, math.nan, math.nan, 1)}, "px/frame"),
+    Quantity("speed", {"VideoJAM": Estimate(2.0, math.nan, math.nan, 1)}, "px/frame"),
 ]
 
 
 def test_table_with_models_as_rows_is_the_other_one_transposed():
     def cells(models_as_rows):
-        markdown = table.to_markdown(Table("", QUANTITIES, models_as_rows=models_as_rows))
+        markdown = table.to_markdown(QuantityTable("", QUANTITIES, models_as_rows=models_as_rows))
         lines = [line for line in markdown.splitlines() if line.startswith("| ")]
         rows = [re.split(r" (?<!\\)\| ", line.strip("| ")) for line in lines]
         return [row for row in rows if row[0] != "---"]
@@ -241,7 +241,7 @@ def test_table_with_models_as_rows_is_the_other_one_transposed():
 
 
 def test_intervals_and_marks_are_in_words_on_the_page_in_markdown_and_in_json():
-    shown = Table("Rules", QUANTITIES, reference="VideoJAM", models_as_rows=True)
+    shown = QuantityTable("Rules", QUANTITIES, reference="VideoJAM", models_as_rows=True)
     page, markdown = table.to_html(shown), table.to_markdown(shown)
     assert "90 % <small title='of 128 values'>[83, 94]</small>" in page
     assert "▼ worse" in page and "Compared with VideoJAM: ▼ worse." in page
@@ -260,8 +260,9 @@ def test_intervals_and_marks_are_in_words_on_the_page_in_markdown_and_in_json():
 def long_report(tmp_path_factory):
     video = moving_square(4, 300, 200)
     figure = draw([Curves("Loss", [Line("base", [0, 1], [2.0, math.nan])], "t")], "What to see.")
+    rules = QuantityTable("Table 3", QUANTITIES, "As there.")
     sections = [
-        Section("Rules", "Of sampling.", [Table("Table 3", QUANTITIES, "As there."), "Between."]),
+        Section("Rules", "Of sampling.", [rules, "Between."]),
         Section("Curves", "", [figure]),
         Section("Nothing"),
         Section("Clips", "", [ClipGrid("Large", list("abcde"), [("x", [video] * 5)], fps=8.0)]),

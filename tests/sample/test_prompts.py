@@ -7,7 +7,7 @@ import pytest
 
 from videojam_jax.errors import UserError
 from videojam_jax.sample.prompts import (
-    Prompt,
+    TaggedPrompt,
     load_prompts,
     named_prompts,
     names,
@@ -51,8 +51,8 @@ def test_table_of_movie_gen_video_bench_s_form(read):
         "A crab walks.,animal,low\n",
     )
     assert found.prompts == (
-        Prompt("A lorry, seen from above.", ("scene", "camera motion", "high")),
-        Prompt("A crab walks.", ("animal", "low")),
+        TaggedPrompt("A lorry, seen from above.", ("scene", "camera motion", "high")),
+        TaggedPrompt("A crab walks.", ("animal", "low")),
     )
 
 
@@ -63,7 +63,7 @@ def test_column_of_prompts_may_have_any_of_their_names(read, column, suffix, sep
         "two\nlines", '"two\nlines"'
     )
     found = read(f"set.{suffix}", table.replace(",", separator))
-    assert found.prompts == (Prompt("the text", ("a", "b", "c")), Prompt("two lines"))
+    assert found.prompts == (TaggedPrompt("the text", ("a", "b", "c")), TaggedPrompt("two lines"))
 
 
 def test_single_column_needs_no_header(read):
@@ -78,9 +78,9 @@ def test_json_lines_and_json_lists_hold_objects_or_strings(read):
         {"caption": "rain", "tag": "weather|slow"},
     ]
     wanted = (
-        Prompt("a dog", ("motion", "scene")),
-        Prompt("a cat"),
-        Prompt("rain", ("weather", "slow")),
+        TaggedPrompt("a dog", ("motion", "scene")),
+        TaggedPrompt("a cat"),
+        TaggedPrompt("rain", ("weather", "slow")),
     )
     lines = "\n\n".join(json.dumps(row) for row in rows)
     assert read("set.jsonl", lines).prompts == wanted

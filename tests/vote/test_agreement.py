@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from videojam_jax.vote.agreement import agreement, krippendorff_alpha
+from videojam_jax.vote.agreement import krippendorff_alpha, rater_agreement
 
 
 def test_alpha_of_krippendorffs_example_with_four_observers_and_missing_answers():
@@ -35,11 +35,11 @@ def test_alpha_of_answers_that_are_independent_comes_near_zero():
 
 def test_a_pair_with_one_answer_changes_nothing():
     units = [("a", "b"), ("a", "a"), ("b", "b", "a")]
-    assert agreement([*units, ("b",), ("a",), ()]) == agreement(units)
-    assert agreement(units).pairs == 3
-    assert agreement(units).unanimous == pytest.approx(1 / 3)
+    assert rater_agreement([*units, ("b",), ("a",), ()]) == rater_agreement(units)
+    assert rater_agreement(units).pairs == 3
+    assert rater_agreement(units).unanimous == pytest.approx(1 / 3)
 
 
 def test_agreement_of_nobody_is_not_a_number():
-    nothing = agreement([("a",)])
+    nothing = rater_agreement([("a",)])
     assert nothing.pairs == 0 and math.isnan(nothing.unanimous) and math.isnan(nothing.alpha)

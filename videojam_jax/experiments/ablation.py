@@ -13,8 +13,8 @@ from jaxtyping import Float
 
 from videojam_jax.experiments import measured, sampled, store
 from videojam_jax.experiments.finding import LABELS, losses, making, trust
-from videojam_jax.experiments.measured import Found, gather, in_range
-from videojam_jax.experiments.sampled import Row
+from videojam_jax.experiments.measured import RowMeasures, gather, gather_rows, in_range
+from videojam_jax.experiments.sampled import SampledRow
 from videojam_jax.experiments.score import SCORE
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage
@@ -24,11 +24,12 @@ from videojam_jax.measure.flow import FLOW_MEASURES
 from videojam_jax.measure.frechet import frechet_distance, frechet_floor
 from videojam_jax.measure.measure import Measure
 from videojam_jax.measure.physics import PHYSICS_MEASURES
-from videojam_jax.measure.statistics import Interval, difference, mean_interval
+from videojam_jax.measure.statistics import Estimate, difference, mean_interval
 from videojam_jax.report.page import FLOW_COLOURS, ClipGrid, Headline, Section, write_report
-from videojam_jax.report.table import Quantity, Table, mark
+from videojam_jax.report.table import Quantity, QuantityTable, mark
 
 REFERENCE = "videojam"
+Rows = Mapping[str, RowMeasures]  # from a row's name to what was measured of it
 # VideoJAM-4B of the paper: VBench's Appearance and Motion (Tables 1 and 3).
 PAPER = {
     "base": (75.2, 78.3),
@@ -40,15 +41,15 @@ PAPER = {
 }
 
 
-def rows(setting: Setting) -> list[Row]:
+def rows(setting: Setting) -> list[SampledRow]:
     """The config's rows, as far as there are runs for them."""
-    found = []
+    chosen = []
     for name in setting.config.experiment.rows:
         kind = name if name in ("base", "control") else "videojam"
         if kind in setting.kinds:
             rule = "dit" if kind != "videojam" else name
-            found.append(Row(name, LABELS[name], kind, {"guidance": rule}))
-    return found
+            chosen.append(SampledRow(name, LABELS[name], kind, {"guidance": rule}))
+    return chosen
 
 
 def stages(setting: Setting) -> list[Stage]:
@@ -59,7 +60,7 @@ def stages(setting: Setting) -> list[Stage]:
     return [*measured.stages(setting, chosen), *videos]
 
 
-def _videos_stage(setting: Setting, row: Row, seed: int) -> Stage:
+def _videos_stage(setting: Setting, row: SampledRow, seed: int) -> Stage:
     """A row's clips as files: for people to vote on, and for VBench."""
     source = sampled.row_folder(setting, row, seed)
     folder = setting.folder / "videos" / f"seed_{seed}" / row.name
@@ -85,13 +86,7 @@ def _videos_stage(setting: Setting, row: Row, seed: int) -> Stage:
 
 def report(setting: Setting) -> list[Path]:
     """The tables, what they say of the paper's orderings, and clips to look at."""
-    seeds = setting.config.seeds
-    found = {
-        row.name: gather(
-            [sampled.row_folder(setting, row, seed) / "measures.json" for seed in seeds]
-        )
-        for row in rows(setting)
-    }
+    by_row = gather_rows(setting, rows(setting))
     real = {}
     if sampled.has_real(setting):
         folder = sampled.real_folder(setting)
@@ -103,15 +98,15 @@ def report(setting: Setting) -> list[Path]:
         Section(
             "The paper's orderings",
             "Each row against VideoJAM, clip by clip, from the same captions and noise.",
-            [_orderings(found)],
+            [_orderings(by_row)],
         ),
-        Section("Ablation", parts=[*_tables(found, real), *_distances(found, real)]),
+        Section("Ablation", parts=[*_tables(by_row, real), *_distances(by_row, real)]),
         Section(
             "Differences from VideoJAM",
             "Row less VideoJAM, paired by clip; of shares in points. A row is called better or "
             "worse where the interval of its difference leaves out 0; of rows that do not differ "
             "at all, one cell in twenty says so by chance.",
-            _differences(found),
+            _differences(by_row),
         ),
         Section("VBench", VBENCH, _vbench(setting)),
         trust(setting, _range(real)),
@@ -127,23 +122,23 @@ def report(setting: Setting) -> list[Path]:
     )
 
 
-def _orderings(found: Mapping[str, Found]) -> Table:
+def _orderings(by_row: Rows) -> QuantityTable:
     """Where the paper's VideoJAM moves better than the row, does ours?"""
-    if REFERENCE not in found:
-        return Table("", [])
-    full = found[REFERENCE].values["motion_score"]
+    if REFERENCE not in by_row:
+        return QuantityTable("", [])
+    full = by_row[REFERENCE].values["motion_score"]
     paper, here, verdicts, share = {}, {}, {}, {}
-    for name, one in found.items():
+    for name, row in by_row.items():
         if name == REFERENCE:
             continue
-        less = difference(full, one.values["motion_score"])
+        less = difference(full, row.values["motion_score"])
         label = f"VideoJAM over {LABELS[name]}"
         if name in PAPER:
             paper[label] = f"{PAPER[REFERENCE][1] - PAPER[name][1]:+.1f}"
         here[label] = less
         verdicts[label] = verdict(less)
-        share[label] = float(np.mean(full > one.values["motion_score"]))
-    return Table(
+        share[label] = float(np.mean(full > row.values["motion_score"]))
+    return QuantityTable(
         "",
         [
             Quantity("paper, 4B", paper, meaning="difference of VBench's Motion, in points"),
@@ -156,10 +151,10 @@ def _orderings(found: Mapping[str, Found]) -> Table:
     )  # fmt: skip
 
 
-def verdict(less: Interval) -> str:
+def verdict(less: Estimate) -> str:
     """What the interval of "VideoJAM less the other" says of the paper's ordering.
 
-    >>> verdict(Interval(0.2, 0.1, 0.3, 64)), verdict(Interval(0.2, -0.1, 0.5, 64))
+    >>> verdict(Estimate(0.2, 0.1, 0.3, 64)), verdict(Estimate(0.2, -0.1, 0.5, 64))
     ('holds', 'undecided')
     """
     if not less.excludes(0.0):
@@ -167,44 +162,44 @@ def verdict(less: Interval) -> str:
     return "holds" if less.low > 0 else "does not hold"
 
 
-def _tables(found: Mapping[str, Found], real: Mapping[str, Found]) -> list[Table]:
-    everything = {**real, **found}
+def _tables(by_row: Rows, real: Rows) -> list[QuantityTable]:
+    everything = {**real, **by_row}
     tables = []
-    for title, measures in _groups(found).items():
+    for title, measures in _groups(by_row).items():
         quantities = []
         for name, measure in measures.items():
             values = {
-                LABELS[row]: in_range(mean_interval(one.values[name]), measure)
-                for row, one in everything.items()
+                LABELS[row]: in_range(mean_interval(of.values[name]), measure)
+                for row, of in everything.items()
             }
             quantities.append(Quantity(measure.name, values, measure.unit, measure.meaning))
-        tables.append(Table(title, quantities, models_as_rows=True))
+        tables.append(QuantityTable(title, quantities, models_as_rows=True))
     return tables
 
 
-def _differences(found: Mapping[str, Found]) -> list[Table]:
-    if REFERENCE not in found:
+def _differences(by_row: Rows) -> list[QuantityTable]:
+    if REFERENCE not in by_row:
         return []
-    full = found[REFERENCE].values
+    full = by_row[REFERENCE].values
     tables = []
-    for title, measures in _groups(found).items():
+    for title, measures in _groups(by_row).items():
         quantities = []
         for name, measure in measures.items():
             less = {
-                row: difference(one.values[name], full[name])
-                for row, one in found.items()
+                row: difference(of.values[name], full[name])
+                for row, of in by_row.items()
                 if row != REFERENCE
             }
-            less = {LABELS[row]: one for row, one in less.items() if one.count}
-            marks = {label: mark(one, measure.better) for label, one in less.items()}
+            less = {LABELS[row]: estimate for row, estimate in less.items() if estimate.count}
+            marks = {label: mark(estimate, measure.better) for label, estimate in less.items()}
             quantities.append(Quantity(measure.name, less, measure.unit, marks=marks))
         tables.append(
-            Table(title, quantities, models_as_rows=True, reference=LABELS[REFERENCE])
+            QuantityTable(title, quantities, models_as_rows=True, reference=LABELS[REFERENCE])
         )
     return tables
 
 
-def _groups(found: Mapping[str, Found]) -> dict[str, dict[str, Measure]]:
+def _groups(by_row: Rows) -> dict[str, dict[str, Measure]]:
     """The measures that say something of any row, as tables hold them."""
     groups = {
         "Of tracked bodies": {"motion_score": SCORE, **PHYSICS_MEASURES},
@@ -212,13 +207,13 @@ def _groups(found: Mapping[str, Found]) -> dict[str, dict[str, Measure]]:
     }
     for measures in groups.values():
         for name in list(measures):
-            values = [one.values[name] for one in found.values() if name in one.values]
+            values = [row.values[name] for row in by_row.values() if name in row.values]
             if not any(np.isfinite(each).any() for each in values):
                 del measures[name]
     return {title: measures for title, measures in groups.items() if measures}
 
 
-def _distances(found: Mapping[str, Found], real: Mapping[str, Found]) -> list[Table]:
+def _distances(by_row: Rows, real: Rows) -> list[QuantityTable]:
     """Frechet distances from the held-out clips, and how large they are between these."""
     if not real:
         return []
@@ -226,7 +221,7 @@ def _distances(found: Mapping[str, Found], real: Mapping[str, Found]) -> list[Ta
     for name, feature in FEATURES.items():
         (clips,) = real["real"].features[name]
         values = {
-            LABELS[row]: _mean_distance(clips, found[row].features[name]) for row in found
+            LABELS[row]: _mean_distance(clips, by_row[row].features[name]) for row in by_row
         }
         (shuffled,) = real["shuffled"].features[name]
         floor = frechet_floor(clips)
@@ -239,7 +234,7 @@ def _distances(found: Mapping[str, Found], real: Mapping[str, Found]) -> list[Ta
             Quantity(f"Fréchet distance, {feature.name}", values, meaning=feature.meaning)
         )
     return [
-        Table(
+        QuantityTable(
             "Distances of sets",
             quantities,
             "From the held-out clips, over all clips of a row, the mean of the seeds. What is not "
@@ -255,7 +250,7 @@ def _mean_distance(clips: Float[np.ndarray, "n d"], others: list) -> float:
     return round(float(np.mean([frechet_distance(clips, other) for other in others])), 6)
 
 
-def _vbench(setting: Setting) -> list[Table]:
+def _vbench(setting: Setting) -> list[QuantityTable]:
     """The paper's columns, where VBench's results lie beside the videos; means of the seeds."""
     columns: dict[str, dict[str, float]] = {}
     for row in rows(setting):
@@ -263,9 +258,9 @@ def _vbench(setting: Setting) -> list[Table]:
                    for seed in setting.config.seeds]  # fmt: skip
         if not all(folder.is_dir() for folder in folders):
             continue
-        found = [vbench.aggregates(vbench.read_results(folder)) for folder in folders]
+        scores = [vbench.aggregates(vbench.read_results(folder)) for folder in folders]
         for name in ("appearance", "motion", *vbench.DIMENSIONS):
-            mean = float(np.mean([one[name] for one in found]))
+            mean = float(np.mean([score[name] for score in scores]))
             columns.setdefault(name, {})[row.label] = mean
     if not columns:
         return []
@@ -277,10 +272,10 @@ def _vbench(setting: Setting) -> list[Table]:
             Quantity(f"{name.capitalize()}, paper 4B", paper),
         ]
     quantities += [Quantity(name.replace("_", " "), values) for name, values in columns.items()]
-    return [Table("", quantities, models_as_rows=True)]
+    return [QuantityTable("", quantities, models_as_rows=True)]
 
 
-def _range(real: Mapping[str, Found]) -> str:
+def _range(real: Rows) -> str:
     if not real:
         return "There are no real clips beside these captions, so no ceiling of the measures."
     ceiling, floor = (mean_interval(real[name].values["motion_score"]).mean for name in
@@ -317,7 +312,7 @@ def _headline(setting: Setting) -> Headline:
     grid = _grid(setting, 1)
     caption, clips = grid.rows[0]
     shown = {"real", *(LABELS[kind] for kind in setting.kinds), "its predicted flow"}
-    strips = [one for one in zip(grid.labels, clips, strict=True) if one[0] in shown]
+    strips = [strip for strip in zip(grid.labels, clips, strict=True) if strip[0] in shown]
     return Headline(strips or list(zip(grid.labels, clips, strict=True)), f"“{caption}”")
 
 

@@ -36,7 +36,7 @@ def losses(setting: Setting) -> Section:
             path = setting.run_folder(kind, seed) / "metrics.jsonl"
             if path.is_file():
                 name = LABELS[kind] + (f", seed {seed}" if len(setting.config.seeds) > 1 else "")
-                drawn.append(curves.Curve(name, curves.read_metrics(path)))
+                drawn.append(curves.LoggedRun(name, curves.read_metrics(path)))
     return Section("Losses in training", parts=curves.draw(drawn))
 
 

@@ -6,23 +6,23 @@ import numpy as np
 
 from videojam_jax.experiments import measured, sampled, store
 from videojam_jax.experiments.finding import LABELS, losses, making, trust
-from videojam_jax.experiments.measured import Found, gather, in_range
-from videojam_jax.experiments.sampled import Row
+from videojam_jax.experiments.measured import RowMeasures, gather_rows, in_range
+from videojam_jax.experiments.sampled import SampledRow
 from videojam_jax.experiments.score import SCORE
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage
 from videojam_jax.measure.statistics import mean_interval
 from videojam_jax.report.figures import HeatMap, draw
 from videojam_jax.report.page import ClipGrid, Section, write_report
-from videojam_jax.report.table import Quantity, Table
+from videojam_jax.report.table import Quantity, QuantityTable
 
 
-def weight_rows(setting: Setting) -> list[list[Row]]:
+def weight_rows(setting: Setting) -> list[list[SampledRow]]:
     """VideoJAM with every pair of weights: a list for each w2 (rows), of all w1 (columns)."""
     section = setting.config.experiment
     return [
         [
-            Row(
+            SampledRow(
                 f"w_text_{w_text:g}_w_motion_{w_motion:g}",
                 f"w1 = {w_text:g}, w2 = {w_motion:g}",
                 "videojam",
@@ -34,19 +34,19 @@ def weight_rows(setting: Setting) -> list[list[Row]]:
     ]
 
 
-def interval_rows(setting: Setting) -> list[Row]:
+def interval_rows(setting: Setting) -> list[SampledRow]:
     """VideoJAM with the motion's guidance in the first steps, fewer or more of them."""
     steps = setting.run_config("videojam", setting.config.seeds[0]).sample.steps
     shares = sorted(set(setting.config.experiment.inner))
     counts = sorted({round(share * steps) for share in shares})
     return [
-        Row(f"inner_{n:04}", f"first {n} of {steps} steps", "videojam",
+        SampledRow(f"inner_{n:04}", f"first {n} of {steps} steps", "videojam",
             {"guidance": "videojam", "inner_share": n / steps})
         for n in counts
     ]  # fmt: skip
 
 
-def _all_rows(setting: Setting) -> list[Row]:
+def _all_rows(setting: Setting) -> list[SampledRow]:
     return [*(row for line in weight_rows(setting) for row in line), *interval_rows(setting)]
 
 
@@ -56,26 +56,18 @@ def stages(setting: Setting) -> list[Stage]:
 
 def report(setting: Setting) -> list[Path]:
     """Heat maps of every measure over w1 and w2, and a table over the interval."""
-    found = {
-        row.name: gather(
-            [
-                sampled.row_folder(setting, row, seed) / "measures.json"
-                for seed in setting.config.seeds
-            ]
-        )
-        for row in _all_rows(setting)
-    }
+    by_row = gather_rows(setting, _all_rows(setting))
     sections = [
         Section(
             "Weights",
             "w1 pulls towards the text, w2 towards the model's own motion, in the first steps. "
             "Means over clips and seeds; more is better where nothing else is said.",
-            [draw(three) for three in _triples(_maps(setting, found))],
+            [draw(three) for three in _triples(_maps(setting, by_row))],
         ),
         Section(
             "Steps with the motion's guidance",
             "At the weights of the run's own config; in the steps after, text guidance alone.",
-            [_interval_table(setting, found)],
+            [_interval_table(setting, by_row)],
         ),
         trust(setting, TRUST),
         losses(setting),
@@ -89,26 +81,26 @@ def report(setting: Setting) -> list[Path]:
     )
 
 
-def _measures(found: dict[str, Found]):
-    values = next(iter(found.values())).values
+def _measures(by_row: dict[str, RowMeasures]):
+    values = next(iter(by_row.values())).values
     known = {"motion_score": SCORE, **measured.MEASURES}
-    return {name: one for name, one in known.items()
+    return {name: measure for name, measure in known.items()
             if name in values and np.isfinite(values[name]).any()}  # fmt: skip
 
 
-def _maps(setting: Setting, found: dict[str, Found]) -> list[HeatMap]:
+def _maps(setting: Setting, by_row: dict[str, RowMeasures]) -> list[HeatMap]:
     section, rows = setting.config.experiment, weight_rows(setting)
     return [
         HeatMap(
             f"{measure.name}{BETTER[measure.better]}",
-            np.array([[mean_interval(found[r.name].values[name]).mean for r in l] for l in rows]),
+            np.array([[mean_interval(by_row[r.name].values[name]).mean for r in l] for l in rows]),
             [f"{w:g}" for w in section.w_motion],
             [f"{w:g}" for w in section.w_text],
             unit=measure.unit,
             row_title="w2 (motion)",
             column_title="w1 (text)",
         )
-        for name, measure in _measures(found).items()
+        for name, measure in _measures(by_row).items()
     ]
 
 
@@ -116,18 +108,18 @@ def _triples(maps: list[HeatMap]) -> list[list[HeatMap]]:
     return [maps[i : i + 3] for i in range(0, len(maps), 3)]
 
 
-def _interval_table(setting: Setting, found: dict[str, Found]) -> Table:
-    return Table(
+def _interval_table(setting: Setting, by_row: dict[str, RowMeasures]) -> QuantityTable:
+    return QuantityTable(
         "",
         [
             Quantity(
                 measure.name,
-                {row.label: in_range(mean_interval(found[row.name].values[name]), measure)
+                {row.label: in_range(mean_interval(by_row[row.name].values[name]), measure)
                  for row in interval_rows(setting)},
                 measure.unit,
                 measure.meaning,
             )
-            for name, measure in _measures(found).items()
+            for name, measure in _measures(by_row).items()
         ],
     )  # fmt: skip
 

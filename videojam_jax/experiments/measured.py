@@ -9,22 +9,22 @@ import numpy as np
 from jaxtyping import Float
 
 from videojam_jax.experiments import sampled, store
-from videojam_jax.experiments.measuring import Measured, measure
-from videojam_jax.experiments.sampled import Row
+from videojam_jax.experiments.measuring import FolderMeasures, measure
+from videojam_jax.experiments.sampled import SampledRow
 from videojam_jax.experiments.score import motion_score
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage, training_stages
 from videojam_jax.measure.flow import FLOW_MEASURES
 from videojam_jax.measure.measure import Measure
 from videojam_jax.measure.physics import PHYSICS_MEASURES
-from videojam_jax.measure.statistics import Interval
+from videojam_jax.measure.statistics import Estimate
 from videojam_jax.terminal.progress import progress
 
 MEASURES: dict[str, Measure] = {**PHYSICS_MEASURES, **FLOW_MEASURES}
 FORMAT = 1  # of the file; raised when a measure's definition changes
 
 
-def stages(setting: Setting, rows: Sequence[Row]) -> list[Stage]:
+def stages(setting: Setting, rows: Sequence[SampledRow]) -> list[Stage]:
     """Trains what is missing, measures the held-out clips, then samples and measures each row."""
     params_of = sampled.latest_params(setting)
     parts = training_stages(setting)
@@ -38,7 +38,7 @@ def stages(setting: Setting, rows: Sequence[Row]) -> list[Stage]:
     return parts
 
 
-def _row_stage(setting: Setting, row: Row, seed: int) -> Stage:
+def _row_stage(setting: Setting, row: SampledRow, seed: int) -> Stage:
     """Measures a sampled row."""
     folder = sampled.row_folder(setting, row, seed)
     return _stage(setting, f"measure {row.label}, seed {seed}", folder / "measures.json")
@@ -58,18 +58,18 @@ def _real_stages(setting: Setting) -> list[Stage]:
     ]
 
 
-def read(path: Path) -> Measured:
+def read(path: Path) -> FolderMeasures:
     """What a stage wrote."""
     tree = store.read_json(path)
 
     def arrays(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return {name: np.array(values, np.float64) for name, values in tree.items()}
 
-    return Measured(arrays(tree["values"]), arrays(tree["features"]))
+    return FolderMeasures(arrays(tree["values"]), arrays(tree["features"]))
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class RowMeasures:
     """What was measured of one row over all seeds.
 
     Attributes:
@@ -81,17 +81,26 @@ class Found:
     features: Mapping[str, list[Float[np.ndarray, "clips d"]]]
 
 
-def gather(paths: list[Path]) -> Found:
+def gather(paths: list[Path]) -> RowMeasures:
     """One row's measurements, a file a seed, with the score that sums them up."""
     parts = [read(path) for path in paths]
     values = {name: np.stack([part.values[name] for part in parts]) for name in parts[0].values}
     values["motion_score"] = motion_score(values)
-    return Found(
+    return RowMeasures(
         values, {name: [part.features[name] for part in parts] for name in parts[0].features}
     )
 
 
-def in_range(interval: Interval, measure: Measure) -> Interval:
+def gather_rows(setting: Setting, rows: Sequence[SampledRow]) -> dict[str, RowMeasures]:
+    """What was measured of each row, by its name."""
+    seeds = setting.config.seeds
+    return {
+        row.name: gather([sampled.row_folder(setting, row, s) / "measures.json" for s in seeds])
+        for row in rows
+    }
+
+
+def in_range(interval: Estimate, measure: Measure) -> Estimate:
     """An interval without what the measure cannot be: shares lie from 0 to 1."""
     if measure.ideal is not None and measure.worst is not None:
         return interval.within(*sorted((measure.ideal, measure.worst)))

@@ -25,8 +25,8 @@ FEW = 24
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """What was measured of one row's clips.
+class FolderMeasures:
+    """What was measured of the clips of one folder.
 
     Attributes:
       values: for each measure `[n]`, NaN where it says nothing of a clip.
@@ -45,7 +45,7 @@ def measure(
     simulated: bool,
     shuffled: bool = False,
     tell: Callable[[int], None] = lambda done: None,
-) -> Measured:
+) -> FolderMeasures:
     """Measures stored clips, on as many processors as there are.
 
     Args:
@@ -67,7 +67,7 @@ def measure(
             parts.append(part)
             tell(sum(len(part) for part in parts))
     clips = [clip for part in parts for clip in part]
-    return Measured(
+    return FolderMeasures(
         {name: np.array([values[name] for values, _ in clips]) for name in clips[0][0]},
         {name: np.stack([features[name] for _, features in clips]) for name in FEATURES},
     )
@@ -99,7 +99,7 @@ def _measure_batch(
     path: Path, captions: list[str], first: int, fps: float, simulated: bool, shuffled: bool
 ) -> list[tuple[dict[str, float], dict[str, np.ndarray]]]:
     clips = store.load(path)
-    found = []
+    measured = []
     for i, video in enumerate(clips.videos):
         predicted = None if clips.flows is None or shuffled else clips.flows[i]
         if shuffled:
@@ -107,5 +107,6 @@ def _measure_batch(
         values = flow_measures(video, predicted, fps)
         if simulated:
             values |= physics_measures(video, captions[i])
-        found.append((values, {name: one.vector(video) for name, one in FEATURES.items()}))
-    return found
+        vectors = {name: feature.vector(video) for name, feature in FEATURES.items()}
+        measured.append((values, vectors))
+    return measured

@@ -29,7 +29,7 @@ from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
 from videojam_jax.randomness import PURPOSES, key_for
 from videojam_jax.report.figures import Curves, Line, draw
 from videojam_jax.report.page import Section, write_report
-from videojam_jax.report.table import Quantity, Table
+from videojam_jax.report.table import Quantity, QuantityTable
 from videojam_jax.sample.generate import fetched, placed, sampler_batch
 from videojam_jax.terminal.progress import progress
 from videojam_jax.text import Text
@@ -97,13 +97,13 @@ def permutation_errors(
 
 def orders(seed: int, clips: int, frames: int) -> Int[np.ndarray, "clips frames"]:
     """A permutation for each clip, a function of seed and clip; none leaves all where it is."""
-    found = np.empty((clips, frames), np.int32)
-    for clip, row in enumerate(found):
+    drawn = np.empty((clips, frames), np.int32)
+    for clip, row in enumerate(drawn):
         rng = np.random.default_rng((seed, clip))
         row[:] = np.arange(frames)
         while frames > 1 and (row == np.arange(frames)).all():
             row[:] = rng.permutation(frames)
-    return found
+    return drawn
 
 
 def stages(setting: Setting) -> list[Stage]:
@@ -129,14 +129,14 @@ def _losses_stage(setting: Setting, name: str, seed: int, params_of: Callable) -
     kind = _kind(name)
 
     def origin() -> dict[str, Any]:
-        row = sampled.Row(name, "", kind)
+        row = sampled.SampledRow(name, "", kind)
         return {**sampled.row_origin(setting, row, seed), "held_out": sampled.real_origin(setting),
                 "times": setting.config.experiment.times,
                 "noise": PURPOSES["permutation"]}  # fmt: skip
 
     def losses() -> dict[str, Any]:
-        found = _losses(setting, name, params_of(kind, seed), seed)
-        return {"losses": {question: np.round(x, 7).tolist() for question, x in found.items()}}
+        losses_of = _losses(setting, name, params_of(kind, seed), seed)
+        return {"losses": {question: np.round(x, 7).tolist() for question, x in losses_of.items()}}
 
     path = _path(setting, name, seed)
     return json_stage(f"losses of {LABELS[name]}, seed {seed}", path, origin, losses, together=True)
@@ -244,8 +244,8 @@ MEANING = (
 
 
 def _line(words: str, times: np.ndarray, losses: Float[np.ndarray, "seeds clips times"]) -> Line:
-    found = [mean_interval(losses[:, :, k]) for k in range(len(times))]
-    return Line(words, times, *([getattr(one, end) for one in found]
+    intervals = [mean_interval(losses[:, :, k]) for k in range(len(times))]
+    return Line(words, times, *([getattr(interval, end) for interval in intervals]
                                 for end in ("mean", "low", "high")))  # fmt: skip
 
 
@@ -267,7 +267,7 @@ def relative_rise(
     return losses[question][:, :, chosen].sum(-1) / ordered - 1
 
 
-def _table(losses, times) -> Table:
+def _table(losses, times) -> QuantityTable:
     quantities = []
     early = times < EARLY
     for question in ("own", "original"):
@@ -289,4 +289,4 @@ def _table(losses, times) -> Table:
                         unit="%",
                     )
                 )
-    return Table("", quantities)
+    return QuantityTable("", quantities)

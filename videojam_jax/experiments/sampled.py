@@ -28,7 +28,7 @@ from videojam_jax.terminal.progress import progress
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class SampledRow:
     """One way to sample: a run, and what its config's `sample` section has instead.
 
     Attributes:
@@ -87,10 +87,10 @@ def real_stage(setting: Setting) -> Stage:
     def decode() -> None:
         if not distributed.leader():
             return
-        config, found = setting.held_out(), records(setting)
+        config, held_out = setting.held_out(), records(setting)
         decoder = frozen.autoencoder(config)
-        for first in range(0, len(found), size):
-            part = found[first : first + size]
+        for first in range(0, len(held_out), size):
+            part = held_out[first : first + size]
             latents = (
                 np.stack([record[name].astype(np.float32) for record in part])
                 for name in ("video", "motion")
@@ -106,18 +106,18 @@ def real_stage(setting: Setting) -> Stage:
     )
 
 
-def row_folder(setting: Setting, row: Row, seed: int) -> Path:
+def row_folder(setting: Setting, row: SampledRow, seed: int) -> Path:
     return setting.folder / f"seed_{seed}" / row.name
 
 
-def row_config(setting: Setting, row: Row, seed: int) -> FrozenConfigDict:
+def row_config(setting: Setting, row: SampledRow, seed: int) -> FrozenConfigDict:
     """The run's config with what the row changes of its sampling."""
     tree = setting.run_config(row.kind, seed).to_dict()
     loading.merge(tree, {"sample": dict(row.sample)})
     return loading.resolve(tree)
 
 
-def row_origin(setting: Setting, row: Row, seed: int) -> dict[str, Any]:
+def row_origin(setting: Setting, row: SampledRow, seed: int) -> dict[str, Any]:
     """All that shapes a row's clips: its run and those it came from, sampler, captions, noise."""
     whole = latest_whole(setting.run_folder(row.kind, seed))
     config = row_config(setting, row, seed)
@@ -142,7 +142,7 @@ def _training(setting: Setting, kind: str, seed: int) -> dict[str, Any]:
     return {"seed": seed, "given": given, "config": tree}
 
 
-def row_stage(setting: Setting, row: Row, seed: int, params_of: Callable) -> Stage:
+def row_stage(setting: Setting, row: SampledRow, seed: int, params_of: Callable) -> Stage:
     """Samples a row's clips; every process of a run decodes and writes a share of the batches."""
     folder = row_folder(setting, row, seed)
 
@@ -152,8 +152,8 @@ def row_stage(setting: Setting, row: Row, seed: int, params_of: Callable) -> Sta
         clean: Sequence[np.ndarray] = ()
         if row.start:
             names = ("video", "motion") if config.model.motion else ("video",)
-            found = records(setting)
-            clean = [np.stack([record[name] for record in found]) for name in names]
+            held_out = records(setting)
+            clean = [np.stack([record[name] for record in held_out]) for name in names]
         asked, decoder = captions(setting), frozen.autoencoder(config)
         generate = make_generate(config, row.start)
         params = params_of(row.kind, seed)
@@ -184,7 +184,7 @@ def latest_params(setting: Setting) -> Callable:
     return params_of
 
 
-def _numbers(found: set[int] | None) -> set[int]:
+def _numbers(numbers: set[int] | None) -> set[int]:
     """Process 0's numbers, in every process."""
-    words = distributed.broadcast_text(None if found is None else " ".join(map(str, found)))
+    words = distributed.broadcast_text(None if numbers is None else " ".join(map(str, numbers)))
     return {int(word) for word in words.split()}

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from videojam_jax.config import sampling
 from videojam_jax.experiments import sampled, store
 from videojam_jax.experiments.finding import LABELS, losses, making, trust
-from videojam_jax.experiments.sampled import Row
+from videojam_jax.experiments.sampled import SampledRow
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage, training_stages
 from videojam_jax.measure import warping
@@ -22,7 +22,7 @@ from videojam_jax.measure.statistics import mean_interval
 from videojam_jax.motion.flow_rgb import repeat_last
 from videojam_jax.report.figures import Curves, Line, draw
 from videojam_jax.report.page import ClipGrid, Section, write_report
-from videojam_jax.report.table import Quantity, Table
+from videojam_jax.report.table import Quantity, QuantityTable
 from videojam_jax.terminal.progress import progress
 
 KEPT = {
@@ -31,15 +31,15 @@ KEPT = {
 }
 
 
-def rows(setting: Setting) -> list[Row]:
+def rows(setting: Setting) -> list[SampledRow]:
     """Every run, from every share of the sampler's way that the config names, and from noise."""
-    found = []
+    every = []
     for kind in setting.kinds:
         config = setting.run_config(kind, setting.config.seeds[0])
         rule = {"guidance": "videojam" if kind == "videojam" else "dit"}
         for start in steps(setting, config.sample.steps):
-            found.append(Row(f"{kind}_from_{start:04}", LABELS[kind], kind, rule, start))
-    return found
+            every.append(SampledRow(f"{kind}_from_{start:04}", LABELS[kind], kind, rule, start))
+    return every
 
 
 def steps(setting: Setting, of: int) -> list[int]:
@@ -70,7 +70,7 @@ def kept(
     return {"motion": agreement(given, came, wanted, weights), "pixels": 1 - float(difference)}
 
 
-def _compare_stage(setting: Setting, row: Row, seed: int) -> Stage:
+def _compare_stage(setting: Setting, row: SampledRow, seed: int) -> Stage:
     folder = sampled.row_folder(setting, row, seed)
 
     def origin():
@@ -80,12 +80,12 @@ def _compare_stage(setting: Setting, row: Row, seed: int) -> Stage:
 
     def compare() -> dict[str, list[float]]:
         pairs = zip(store.videos(folder), store.videos(sampled.real_folder(setting)), strict=True)
-        found = []
+        shares = []
         with progress(len(sampled.captions(setting)), 0, "clips") as tell:
             for video, given in pairs:
-                found.append(kept(video, given))
-                tell(len(found))
-        return {name: [one[name] for one in found] for name in KEPT}
+                shares.append(kept(video, given))
+                tell(len(shares))
+        return {name: [share[name] for share in shares] for name in KEPT}
 
     name = f"compare {row.label} from step {row.start} with the input, seed {seed}"
     return json_stage(name, folder / "kept.json", origin, compare)
@@ -93,11 +93,11 @@ def _compare_stage(setting: Setting, row: Row, seed: int) -> Stage:
 
 def report(setting: Setting) -> list[Path]:
     """How much comes back from each step, as curves, a table and clips."""
-    found = {row.name: _read(setting, row) for row in rows(setting)}
+    by_row = {row.name: _read(setting, row) for row in rows(setting)}
     panels = [
         Curves(
             {"motion": "Motion that came back", "pixels": "Pixels that came back"}[name],
-            [_line(setting, kind, found, name) for kind in setting.kinds],
+            [_line(setting, kind, by_row, name) for kind in setting.kinds],
             x_label="sampling step that the clip is noised to",
             y_limits=(0.0, 1.0) if name == "motion" else None,
         )
@@ -108,7 +108,7 @@ def report(setting: Setting) -> list[Path]:
             "Figure 8 of the paper",
             "Held-out clips noised to a step of the sampler and sampled on. Step 0 is pure noise: "
             "what agrees there is chance. Bands: 95 % of the mean.",
-            [draw(panels), _table(setting, found)],
+            [draw(panels), _table(setting, by_row)],
         ),
         trust(setting),
         losses(setting),
@@ -122,7 +122,7 @@ def report(setting: Setting) -> list[Path]:
     )
 
 
-def _read(setting: Setting, row: Row) -> dict[str, Float[np.ndarray, "seeds clips"]]:
+def _read(setting: Setting, row: SampledRow) -> dict[str, Float[np.ndarray, "seeds clips"]]:
     trees = [
         store.read_json(sampled.row_folder(setting, row, seed) / "kept.json")
         for seed in setting.config.seeds
@@ -130,26 +130,26 @@ def _read(setting: Setting, row: Row) -> dict[str, Float[np.ndarray, "seeds clip
     return {name: np.array([tree[name] for tree in trees], np.float64) for name in KEPT}
 
 
-def _line(setting: Setting, kind: str, found, name: str) -> Line:
+def _line(setting: Setting, kind: str, by_row, name: str) -> Line:
     of_kind = [row for row in rows(setting) if row.kind == kind]
-    intervals = [mean_interval(found[row.name][name]) for row in of_kind]
-    ends = ([getattr(one, end) for one in intervals] for end in ("mean", "low", "high"))
+    intervals = [mean_interval(by_row[row.name][name]) for row in of_kind]
+    ends = ([getattr(interval, end) for interval in intervals] for end in ("mean", "low", "high"))
     return Line(LABELS[kind], [row.start for row in of_kind], *ends)
 
 
-def _table(setting: Setting, found) -> Table:
+def _table(setting: Setting, by_row) -> QuantityTable:
     quantities = []
     for name, meaning in KEPT.items():
         for i, start in enumerate(sorted({row.start for row in rows(setting)})):
             values = {
-                row.label: mean_interval(found[row.name][name])
+                row.label: mean_interval(by_row[row.name][name])
                 for row in rows(setting)
                 if row.start == start
             }
             config = setting.run_config("videojam", setting.config.seeds[0])
             where = f"from step {start} of {config.sample.steps}, t = {_time(config, start)}"
             quantities.append(Quantity(f"{name}, {where}", values, "%", "" if i else meaning))
-    return Table("", quantities)
+    return QuantityTable("", quantities)
 
 
 def _time(config, start: int) -> str:

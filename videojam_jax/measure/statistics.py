@@ -16,7 +16,7 @@ CONFIDENCE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
-class Interval:
+class Estimate:
     """A mean and the interval that holds the true one with `CONFIDENCE`.
 
     Attributes:
@@ -30,7 +30,7 @@ class Interval:
     high: float
     count: int
 
-    def within(self, low: float, high: float) -> "Interval":
+    def within(self, low: float, high: float) -> "Estimate":
         """The same, but for what lies outside of a quantity's range."""
         return dataclasses.replace(
             self, low=float(np.clip(self.low, low, high)), high=float(np.clip(self.high, low, high))
@@ -41,7 +41,7 @@ class Interval:
         return self.low > value or self.high < value
 
 
-def wilson(successes: int, n: int) -> Interval:
+def wilson(successes: int, n: int) -> Estimate:
     """A share and Wilson's score interval (1927).
 
     Holds for independent trials; never leaves [0, 1], and says something of 0 of n and n of n
@@ -57,12 +57,12 @@ def wilson(successes: int, n: int) -> Interval:
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n} trials")
     if n == 0:
-        return Interval(math.nan, 0.0, 1.0, 0)
+        return Estimate(math.nan, 0.0, 1.0, 0)
     interval = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(successes / n, float(interval.low), float(interval.high), n)
+    return Estimate(successes / n, float(interval.low), float(interval.high), n)
 
 
-def mean_interval(values: Float[np.ndarray, "seeds clips"]) -> Interval:
+def mean_interval(values: Float[np.ndarray, "seeds clips"]) -> Estimate:
     """The mean over seeds and clips, and an interval over both.
 
     Seeds and clips are crossed random samples, `x[s, c] = mean + seed[s] + clip[c] + rest`.
@@ -85,17 +85,17 @@ def mean_interval(values: Float[np.ndarray, "seeds clips"]) -> Interval:
     values = values[:, np.isfinite(values).all(0)].astype(np.float64)
     seeds, clips = values.shape
     if clips == 0:
-        return Interval(math.nan, math.nan, math.nan, 0)
+        return Estimate(math.nan, math.nan, math.nan, 0)
     mean = float(values.mean())
     parts = _variance_parts(values)
     variance = sum(part for part, _ in parts)
     if not parts:
-        return Interval(mean, math.nan, math.nan, values.size)
+        return Estimate(mean, math.nan, math.nan, values.size)
     if variance <= 0:
-        return Interval(mean, mean, mean, values.size)
+        return Estimate(mean, mean, mean, values.size)
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(variance)
-    return Interval(mean, mean - half, mean + half, values.size)
+    return Estimate(mean, mean - half, mean + half, values.size)
 
 
 def _variance_parts(values: Float[np.ndarray, "seeds clips"]) -> list[tuple[float, int]]:
@@ -120,7 +120,7 @@ def _variance_parts(values: Float[np.ndarray, "seeds clips"]) -> list[tuple[floa
 
 def difference(
     values: Float[np.ndarray, "seeds clips"], reference: Float[np.ndarray, "seeds clips"]
-) -> Interval:
+) -> Estimate:
     """The mean of `values - reference`, clip by clip and seed by seed.
 
     What both share (a hard caption, a seed's data order) falls out, so that far smaller
@@ -128,6 +128,6 @@ def difference(
 
     >>> one = np.array([[0.125, 0.5, 0.875, 0.25]])
     >>> difference(one + 0.25, one)
-    Interval(mean=0.25, low=0.25, high=0.25, count=4)
+    Estimate(mean=0.25, low=0.25, high=0.25, count=4)
     """
     return mean_interval(values - reference)

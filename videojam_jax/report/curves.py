@@ -21,7 +21,7 @@ MOST_POINTS = 1500
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
+class LoggedRun:
     """A run: its name in the legend and its rows `{"step": 10, "loss": ..., ...}`."""
 
     name: str
@@ -87,7 +87,7 @@ def _limits(
     return (values.min() - margin, values.max() + margin) if margin > 0 else None
 
 
-def draw(curves: Sequence[Curve]) -> list[Figure]:
+def draw(curves: Sequence[LoggedRun]) -> list[Figure]:
     """The losses as a figure; none where there is nothing to draw.
 
     One panel for each part of the loss that any run has: faint the values as they
@@ -102,7 +102,7 @@ def draw(curves: Sequence[Curve]) -> list[Figure]:
     return [Figure(to_svg(painters, [PANEL] * len(painters)))] if painters else []
 
 
-def _paint(axes: Axes, title: str, key: str, drawn: Sequence[tuple[str, Curve]]) -> None:
+def _paint(axes: Axes, title: str, key: str, drawn: Sequence[tuple[str, LoggedRun]]) -> None:
     """One part of the loss, for every run that has it, in its colour."""
     raw, whole = [], []
     for colour, curve in drawn:

@@ -13,9 +13,9 @@ from videojam_jax.config.loading import beside
 from videojam_jax.data import loader
 from videojam_jax.measure import bodies
 from videojam_jax.parallel import distributed
-from videojam_jax.report.curves import Curve, draw, read_metrics
+from videojam_jax.report.curves import LoggedRun, draw, read_metrics
 from videojam_jax.report.page import FLOW_COLOURS, ClipGrid, Headline, Section, write_report
-from videojam_jax.report.table import Quantity, Table
+from videojam_jax.report.table import Quantity, QuantityTable
 from videojam_jax.sample.clips import Clips, to_clips
 from videojam_jax.sample.generate import make_clips
 from videojam_jax.sample.job import trained_params, untrained_params
@@ -59,8 +59,8 @@ def compare(
     )
     shown = {"real": real, **sampled}
     losses = [
-        Curve("base", read_metrics(base_run / "metrics.jsonl")),
-        Curve("VideoJAM", read_metrics(joint_run / "metrics.jsonl")),
+        LoggedRun("base", read_metrics(base_run / "metrics.jsonl")),
+        LoggedRun("VideoJAM", read_metrics(joint_run / "metrics.jsonl")),
     ]
     section = joint_config.sample
     facts = {
@@ -80,7 +80,7 @@ def compare(
         title="VideoJAM: appearance and motion in one latent",
         headline=_headline(shown, captions),
         sections=[
-            Section("Measured", parts=[Table("", _measure(shown))]),
+            Section("Measured", parts=[QuantityTable("", _measure(shown))]),
             Section("Losses", parts=draw(losses)),
             Section("Clips", f"One row a caption. {FLOW_COLOURS}", [grid]),
             Section("How this was made", parts=[facts]),

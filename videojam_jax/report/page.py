@@ -18,7 +18,7 @@ from videojam_jax.data.video_file import gif_bytes
 from videojam_jax.files import cannot_write, write_whole
 from videojam_jax.report import html, pictures, table
 from videojam_jax.report.figures import Figure
-from videojam_jax.report.table import Table
+from videojam_jax.report.table import QuantityTable
 
 # Small clips are enlarged by a whole number, to about this many pixels.
 TILE = 128
@@ -58,7 +58,7 @@ class ClipGrid:
 
 
 # A string is a paragraph, a mapping names and values in two columns.
-Part = Table | Figure | ClipGrid | str | Mapping[str, object]
+Part = QuantityTable | Figure | ClipGrid | str | Mapping[str, object]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ def write_report(
 
 def _html(part: Part) -> str:
     match part:
-        case Table():
+        case QuantityTable():
             return html.titled(part.title, table.to_html(part), part.text)
         case Figure():
             return html.drawing(part.svg, part.caption)
@@ -144,7 +144,7 @@ def _markdown(section: Section) -> str:
     blocks = []
     for part in section.parts:
         match part:
-            case Table():
+            case QuantityTable():
                 heading = [f"### {part.title}"] if part.title else []
                 blocks += [*heading, *filter(None, [part.text]), table.to_markdown(part).rstrip()]
             case Figure() if part.caption:
@@ -167,7 +167,7 @@ def _json(sections: Sequence[Section]) -> dict[str, object]:
         where = {"section": section.title}
         for part in section.parts:
             match part:
-                case Table():
+                case QuantityTable():
                     measured += [where | quantity for quantity in table.to_json(part)]
                 case Figure() if part.numbers:
                     figures.append(where | {"caption": part.caption, "panels": list(part.numbers)})

@@ -17,7 +17,7 @@ from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.precomputed import Precomputed
 from videojam_jax.motion import flow_rgb
 from videojam_jax.report.page import FLOW_COLOURS, ClipGrid, Section, write_report
-from videojam_jax.report.table import Quantity, Table
+from videojam_jax.report.table import Quantity, QuantityTable
 from videojam_jax.sample.clips import to_flow, to_video
 from videojam_jax.train.held_out import psnr
 
@@ -88,7 +88,7 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
         out / "preview.html",
         title="What would be prepared",
         sections=[
-            Section("Measured", parts=[Table("", [psnrs])]),
+            Section("Measured", parts=[QuantityTable("", [psnrs])]),
             Section("Clips", FLOW_COLOURS, [ClipGrid("", LABELS, rows, config.clip.fps)]),
             Section("How this was made", parts=[facts]),
             Section("Notes", parts=[f"Set aside: {clip.source_id}: {clip.reason}" for clip in bad]),

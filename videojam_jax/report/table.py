@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from videojam_jax.measure.statistics import CONFIDENCE, Interval
+from videojam_jax.measure.statistics import CONFIDENCE, Estimate
 from videojam_jax.report import markdown
 
-Value = float | int | str | Interval | None
+Value = float | int | str | Estimate | None
 
 
 class Mark(enum.StrEnum):
@@ -54,7 +54,7 @@ class Quantity:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class QuantityTable:
     """Quantities of the same models.
 
     Attributes:
@@ -72,16 +72,16 @@ class Table:
     reference: str = ""
 
 
-def mark(difference: Interval, better: int) -> Mark:
+def mark(difference: Estimate, better: int) -> Mark:
     """What an interval of "model minus reference" says.
 
     Args:
       better: 1 where more is better, -1 where less is, 0 where neither is (as
         `Measure.better`).
 
-    >>> mark(Interval(0.2, 0.1, 0.3, 64), better=1), mark(Interval(0.2, 0.1, 0.3, 64), better=-1)
+    >>> mark(Estimate(0.2, 0.1, 0.3, 64), better=1), mark(Estimate(0.2, 0.1, 0.3, 64), better=-1)
     (<Mark.BETTER: 'better'>, <Mark.WORSE: 'worse'>)
-    >>> mark(Interval(0.2, -0.1, 0.5, 64), better=1)
+    >>> mark(Estimate(0.2, -0.1, 0.5, 64), better=1)
     <Mark.UNDECIDED: 'undecided'>
     """
     if not difference.excludes(0.0):
@@ -102,7 +102,7 @@ def show(value: Value, unit: str = "") -> str:
 
     >>> show(0.756, "%"), show(0.012345), show(12345), show(None), show(float("nan"))
     ('76 %', '0.0123', '12,345', '–', '–')
-    >>> show(Interval(0.756, 0.704, 0.818, 128), "%"), show(Interval(1.5231, 1.46, 1.58, 8))
+    >>> show(Estimate(0.756, 0.704, 0.818, 128), "%"), show(Estimate(1.5231, 1.46, 1.58, 8))
     ('76 % [70, 82]', '1.52 [1.46, 1.58]')
     """
     return " ".join(filter(None, show_parts(value, unit)))
@@ -112,12 +112,12 @@ def show_parts(value: Value, unit: str = "") -> tuple[str, str]:
     """A value as `show` has it, in two parts: itself and its interval, if it has one."""
     if isinstance(value, str):
         return value, ""
-    mean = value.mean if isinstance(value, Interval) else value
+    mean = value.mean if isinstance(value, Estimate) else value
     if mean is None or not math.isfinite(mean):
         return "–", ""
     factor, sign = (100, " %") if unit == "%" else (1, "")
     number = f"{mean:,}" if isinstance(mean, int) and factor == 1 else _number(factor * mean, sign)
-    if not isinstance(value, Interval) or not math.isfinite(value.high - value.low):
+    if not isinstance(value, Estimate) or not math.isfinite(value.high - value.low):
         return number + sign, ""
     # So many decimals that half the interval is three units of the last or more.
     half = factor * (value.high - value.low) / 2
@@ -137,10 +137,10 @@ def _heading(quantity: Quantity) -> str:
     return quantity.name + (f" [{quantity.unit}]" if quantity.unit not in ("", "%") else "")
 
 
-def _legend(table: Table) -> list[str]:
+def _legend(table: QuantityTable) -> list[str]:
     """What brackets and marks mean, where the table has any."""
     lines = []
-    if any(isinstance(v, Interval) for q in table.quantities for v in q.values.values()):
+    if any(isinstance(v, Estimate) for q in table.quantities for v in q.values.values()):
         lines.append(f"In brackets: {100 * CONFIDENCE:.0f} % confidence interval.")
     used = {mark for quantity in table.quantities for mark in quantity.marks.values()}
     if used:
@@ -150,7 +150,7 @@ def _legend(table: Table) -> list[str]:
     return lines
 
 
-def to_markdown(table: Table) -> str:
+def to_markdown(table: QuantityTable) -> str:
     """A table for a README or an issue, without its title and text."""
 
     def cell(quantity: Quantity, model: str) -> str:
@@ -170,7 +170,7 @@ def to_markdown(table: Table) -> str:
     return markdown.table(head, body) + ("\n" + "".join(below) if below else "")
 
 
-def to_html(table: Table) -> str:
+def to_html(table: QuantityTable) -> str:
     """The table without its title and text; each quantity's meaning beside or below it."""
     names = models(table.quantities)
     meanings = ""
@@ -212,7 +212,7 @@ def _cell(quantity: Quantity, model: str) -> str:
     return f"<td>{words}</td>"
 
 
-def to_json(table: Table) -> list[dict]:
+def to_json(table: QuantityTable) -> list[dict]:
     """The quantities as JSON values; what is not finite becomes null."""
     return [
         {
@@ -228,7 +228,7 @@ def to_json(table: Table) -> list[dict]:
 
 
 def _json_value(value: Value):
-    if isinstance(value, Interval):
+    if isinstance(value, Estimate):
         return without_nan(dataclasses.asdict(value))
     return without_nan(value)
 

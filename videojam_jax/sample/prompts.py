@@ -34,7 +34,7 @@ FOLDER = importlib.resources.files(__package__) / "prompt_sets"
 
 
 @dataclass(frozen=True)
-class Prompt:
+class TaggedPrompt:
     """What to show, and the kinds of prompts it is one of."""
 
     text: str
@@ -50,7 +50,7 @@ class PromptSet:
       repeated: those that stood there again, once for each time that was left out.
     """
 
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[TaggedPrompt, ...]
     repeated: tuple[str, ...] = ()
 
     @property
@@ -58,7 +58,7 @@ class PromptSet:
         return [prompt.text for prompt in self.prompts]
 
 
-def tags(prompts: Iterable[Prompt]) -> list[str]:
+def tags(prompts: Iterable[TaggedPrompt]) -> list[str]:
     """All tags, in the order in which the prompts first have them."""
     return list(dict.fromkeys(tag for prompt in prompts for tag in prompt.tags))
 
@@ -133,8 +133,8 @@ def _parse(name: str, data: bytes) -> PromptSet:
         case ".json":
             found = _json_list(name, text)
         case _:
-            found = (Prompt(line) for line in map(_tidy, _lines(text)) if line)
-    prompts: dict[str, Prompt] = {}
+            found = (TaggedPrompt(line) for line in map(_tidy, _lines(text)) if line)
+    prompts: dict[str, TaggedPrompt] = {}
     repeated = []
     for prompt in found:
         if prompt.text in prompts:
@@ -155,7 +155,7 @@ def _tidy(text: str) -> str:
     return " ".join(text.split())
 
 
-def _table(name: str, text: str, delimiter: str) -> Iterator[Prompt]:
+def _table(name: str, text: str, delimiter: str) -> Iterator[TaggedPrompt]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     try:
@@ -187,7 +187,7 @@ def _header(name: str, row: Sequence[str]) -> tuple[list[str], bool]:
     raise UserError(f"{name}: no column '{COLUMNS[0]}'; its columns are {there}")
 
 
-def _json_lines(name: str, text: str) -> Iterator[Prompt]:
+def _json_lines(name: str, text: str) -> Iterator[TaggedPrompt]:
     for number, line in enumerate(_lines(text), start=1):
         if line.strip():
             where = f"{name}, line {number}"
@@ -198,7 +198,7 @@ def _json_lines(name: str, text: str) -> Iterator[Prompt]:
             yield _json_prompt(where, value)
 
 
-def _json_list(name: str, text: str) -> Iterator[Prompt]:
+def _json_list(name: str, text: str) -> Iterator[TaggedPrompt]:
     try:
         values = json.loads(text)
     except ValueError as error:
@@ -209,7 +209,7 @@ def _json_list(name: str, text: str) -> Iterator[Prompt]:
         yield _json_prompt(f"{name}, entry {number}", value)
 
 
-def _json_prompt(where: str, value) -> Prompt:
+def _json_prompt(where: str, value) -> TaggedPrompt:
     if isinstance(value, str):
         value = {COLUMNS[0]: value}
     if not isinstance(value, dict):
@@ -217,7 +217,7 @@ def _json_prompt(where: str, value) -> Prompt:
     return _prompt(where, {key.strip().lower(): entry for key, entry in value.items()})
 
 
-def _prompt(where: str, fields: dict) -> Prompt:
+def _prompt(where: str, fields: dict) -> TaggedPrompt:
     """The prompt among named values; strings and lists of strings beside it are its tags."""
     column = next((column for column in COLUMNS if column in fields), None)
     if column is None:
@@ -231,7 +231,7 @@ def _prompt(where: str, fields: dict) -> Prompt:
         if key != column:
             cells = value if isinstance(value, list) else [value]
             found += [part for cell in cells if isinstance(cell, str) for part in _split(cell)]
-    return Prompt(_tidy(text), tuple(dict.fromkeys(found)))
+    return TaggedPrompt(_tidy(text), tuple(dict.fromkeys(found)))
 
 
 def _split(cell: str) -> list[str]:

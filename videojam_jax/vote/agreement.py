@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
-class Agreement:
+class RaterAgreement:
     """Of one question, over the pairs that at least two raters answered.
 
     Attributes:
@@ -21,11 +21,11 @@ class Agreement:
     alpha: float
 
 
-def agreement(units: Iterable[Sequence[Hashable]]) -> Agreement:
+def rater_agreement(units: Iterable[Sequence[Hashable]]) -> RaterAgreement:
     """Agreement of the answers to each pair.
 
-    >>> agreement([("a", "a"), ("a", "b"), ("b",), ("b", "b", "b")])
-    Agreement(pairs=3, unanimous=0.6666666666666666, alpha=0.5)
+    >>> rater_agreement([("a", "a"), ("a", "b"), ("b",), ("b", "b", "b")])
+    RaterAgreement(pairs=3, unanimous=0.6666666666666666, alpha=0.5)
 
     Args:
       units: for each pair the answers it was given, one a rater, in any order.
@@ -33,7 +33,7 @@ def agreement(units: Iterable[Sequence[Hashable]]) -> Agreement:
     shared = [unit for unit in units if len(unit) > 1]
     same = sum(len(set(unit)) == 1 for unit in shared)
     share = same / len(shared) if shared else math.nan
-    return Agreement(len(shared), share, krippendorff_alpha(shared))
+    return RaterAgreement(len(shared), share, krippendorff_alpha(shared))
 
 
 def krippendorff_alpha(units: Iterable[Sequence[Hashable]]) -> float:

@@ -28,7 +28,7 @@ Key = tuple[str, int]  # a prompt and a number
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
+class ClipFile:
     """One clip on disk.
 
     Attributes:
@@ -50,8 +50,8 @@ class Pair:
 
     prompt: str
     number: int
-    a: Clip
-    b: Clip
+    a: ClipFile
+    b: ClipFile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _clean(prompt: str) -> str:
     return " ".join(unicodedata.normalize("NFC", prompt).split())
 
 
-def _clip(path: Path) -> Clip:
+def _clip(path: Path) -> ClipFile:
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -215,7 +215,7 @@ def _clip(path: Path) -> Clip:
         raise UserError(f"{path}: cannot be shown ({error})") from None
     gif = path.with_suffix(".gif")
     look = f"{info.frames} frames of {size} at {info.fps:.4g} fps"
-    return Clip(path, gif if gif.is_file() else None, digest, look)
+    return ClipFile(path, gif if gif.is_file() else None, digest, look)
 
 
 def _first(key: Key) -> str:

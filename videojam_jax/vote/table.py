@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from videojam_jax.files import write_whole
-from videojam_jax.measure.statistics import Interval, wilson
+from videojam_jax.measure.statistics import Estimate, wilson
 from videojam_jax.report import markdown
 from videojam_jax.report.table import without_nan
-from videojam_jax.vote.agreement import Agreement, agreement
+from videojam_jax.vote.agreement import RaterAgreement, rater_agreement
 from videojam_jax.vote.questions import NAMES
 from videojam_jax.vote.store import read_votes
 
@@ -28,9 +28,9 @@ class Answers:
 
     for_a: int
     votes: int
-    share: Interval
+    share: Estimate
     left: float
-    agreement: Agreement
+    agreement: RaterAgreement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ def results(votes: Path) -> Results:
             len(given),
             wilson(for_a, len(given)),
             _share_left(given),
-            agreement(by_pair.values()),
+            rater_agreement(by_pair.values()),
         )
     skips = Counter(rater for rater, _ in record.skipped)
     raters = []
