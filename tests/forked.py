@@ -24,7 +24,7 @@ READY = [
     f"videojam_jax.{name}"
     for name in (
         "cli.main", "config.loading", "lock", "terminal.process_log", "train.loop", "data.prepare",
-        "sample.job", "report.job", "report.preview", "experiments.run",
+        "sample.job", "report.job", "report.preview", "experiments.job",
     )
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ import pytest
 import tiny_run
 
 from videojam_jax.config import loading, sampling
-from videojam_jax.experiments import guidance, sampled, store
+from videojam_jax.experiments import guidance, sampling_stages, store
 from videojam_jax.experiments.setting import Setting
 
 SWEEP = ["--config.experiment.w_text=(2.0,)", "--config.experiment.w_motion=(0.0,1.0)",
@@ -38,7 +38,7 @@ def test_the_sweep_over_guided_steps_is_one_over_their_share(tmp_path):
     given = {"change.sample.steps": "10", "experiment.inner": "(0.0, 0.25, 0.5, 1.0)"}
     setting = Setting(loading.load_experiment(path, given), tmp_path)
     rows = guidance.interval_rows(setting)
-    counts = [sampling.inner_steps(sampled.row_config(setting, row, 0)) for row in rows]
+    counts = [sampling.inner_steps(sampling_stages.row_config(setting, row, 0)) for row in rows]
     assert counts == [0, 2, 5, 10]
     assert [row.label for row in rows] == [f"first {n} of 10 steps" for n in counts]
 

@@ -26,7 +26,8 @@ def step_rate(config: FrozenConfigDict, seconds: float) -> float:
     if config.text.name == "bytes":
         tokens = rng.integers(1, 200, (size, length)).astype(np.int32)
     else:
-        tokens = rng.normal(size=(size, length, max(modelling.text_widths(config)))).astype(np.float32)
+        width = max(modelling.text_widths(config))
+        tokens = rng.normal(size=(size, length, width)).astype(np.float32)
     text = Text(tokens, np.ones((size, length), bool))
     batch = {"video": latents, "text": text}
     if config.model.motion:

@@ -20,7 +20,7 @@ def run(arguments) -> int | None:
     config = loading.load_experiment(arguments.config, arguments.overrides)
     size = arguments.config.partition(":")[2] or "default"
     workdir = Path(arguments.workdir) if arguments.workdir else Path("evaluate_out") / size
-    from videojam_jax.experiments import run as experiment
+    from videojam_jax.experiments import job as experiment
 
     if arguments.dry_run:
         print("\n".join(experiment.outline(config, workdir)))

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from videojam_jax.experiments import measured, sampled, store
-from videojam_jax.experiments.finding import LABELS, losses, making, trust
-from videojam_jax.experiments.measured import RowMeasures, gather, gather_rows, in_range
-from videojam_jax.experiments.sampled import SampledRow
+from videojam_jax.experiments import measuring_stages, sampling_stages, store
+from videojam_jax.experiments.measuring_stages import RowMeasures, gather, gather_rows, in_range
+from videojam_jax.experiments.report_parts import LABELS, losses, making, trust
+from videojam_jax.experiments.sampling_stages import SampledRow
 from videojam_jax.experiments.score import SCORE
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage
@@ -57,23 +57,23 @@ def stages(setting: Setting) -> list[Stage]:
     videos = [
         _videos_stage(setting, row, seed) for seed in setting.config.seeds for row in chosen
     ]
-    return [*measured.stages(setting, chosen), *videos]
+    return [*measuring_stages.stages(setting, chosen), *videos]
 
 
 def _videos_stage(setting: Setting, row: SampledRow, seed: int) -> Stage:
     """A row's clips as files: for people to vote on, and for VBench."""
-    source = sampled.row_folder(setting, row, seed)
+    source = sampling_stages.row_folder(setting, row, seed)
     folder = setting.folder / "videos" / f"seed_{seed}" / row.name
 
     def origin():
         return {"clips": store.read_json(source / store.ORIGIN)["digest"]}
 
     def write() -> dict[str, Any]:
-        config = sampled.row_config(setting, row, seed)
+        config = sampling_stages.row_config(setting, row, seed)
         store.begin(folder, origin())
         vbench.write_videos(
             folder,
-            sampled.captions(setting),
+            sampling_stages.captions(setting),
             store.videos(source),
             config.clip.fps,
             scale=config.sample.enlarge,
@@ -88,8 +88,8 @@ def report(setting: Setting) -> list[Path]:
     """The tables, what they say of the paper's orderings, and clips to look at."""
     by_row = gather_rows(setting, rows(setting))
     real = {}
-    if sampled.has_real(setting):
-        folder = sampled.real_folder(setting)
+    if sampling_stages.has_real(setting):
+        folder = sampling_stages.real_folder(setting)
         real = {
             "real": gather([folder / "measures.json"]),
             "shuffled": gather([folder / "shuffled.json"]),
@@ -288,12 +288,12 @@ def _range(real: Rows) -> str:
 
 def _grid(setting: Setting, count: int) -> ClipGrid:
     seed, columns, labels = setting.config.seeds[0], [], []
-    if sampled.has_real(setting):
-        real = store.first_clips(sampled.real_folder(setting), count)
+    if sampling_stages.has_real(setting):
+        real = store.first_clips(sampling_stages.real_folder(setting), count)
         columns += [real.videos, real.flow_rgbs]
         labels += ["real", "its flow"]
     for row in rows(setting):
-        clips = store.first_clips(sampled.row_folder(setting, row, seed), count)
+        clips = store.first_clips(sampling_stages.row_folder(setting, row, seed), count)
         columns.append(clips.videos)
         labels.append(row.label)
         if row.name == REFERENCE:
@@ -302,7 +302,7 @@ def _grid(setting: Setting, count: int) -> ClipGrid:
     config = setting.run_config("videojam", seed)
     lines = [
         (caption, [column[i] for column in columns])
-        for i, caption in enumerate(sampled.captions(setting)[:count])
+        for i, caption in enumerate(sampling_stages.captions(setting)[:count])
     ]
     return ClipGrid("", labels, lines, config.clip.fps)
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from videojam_jax.experiments import measured, sampled, store
-from videojam_jax.experiments.finding import LABELS, losses, making, trust
-from videojam_jax.experiments.measured import RowMeasures, gather_rows, in_range
-from videojam_jax.experiments.sampled import SampledRow
+from videojam_jax.experiments import measuring_stages, sampling_stages, store
+from videojam_jax.experiments.measuring_stages import RowMeasures, gather_rows, in_range
+from videojam_jax.experiments.report_parts import LABELS, losses, making, trust
+from videojam_jax.experiments.sampling_stages import SampledRow
 from videojam_jax.experiments.score import SCORE
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage
@@ -51,7 +51,7 @@ def _all_rows(setting: Setting) -> list[SampledRow]:
 
 
 def stages(setting: Setting) -> list[Stage]:
-    return measured.stages(setting, _all_rows(setting))
+    return measuring_stages.stages(setting, _all_rows(setting))
 
 
 def report(setting: Setting) -> list[Path]:
@@ -83,7 +83,7 @@ def report(setting: Setting) -> list[Path]:
 
 def _measures(by_row: dict[str, RowMeasures]):
     values = next(iter(by_row.values())).values
-    known = {"motion_score": SCORE, **measured.MEASURES}
+    known = {"motion_score": SCORE, **measuring_stages.MEASURES}
     return {name: measure for name, measure in known.items()
             if name in values and np.isfinite(values[name]).any()}  # fmt: skip
 
@@ -129,11 +129,12 @@ def _grid(setting: Setting) -> ClipGrid:
     seed, lines = setting.config.seeds[0], []
     for line in weight_rows(setting):
         videos = [
-            store.first_clips(sampled.row_folder(setting, row, seed), 1).videos[0] for row in line
+            store.first_clips(sampling_stages.row_folder(setting, row, seed), 1).videos[0]
+            for row in line
         ]
         lines.append((f"w2 = {line[0].sample['w_motion']:g}", videos))
     labels = [f"w1 = {w:g}" for w in setting.config.experiment.w_text]
-    caption = sampled.captions(setting)[0]
+    caption = sampling_stages.captions(setting)[0]
     fps = setting.run_config("videojam", seed).clip.fps
     return ClipGrid(f"{LABELS['videojam']}: “{caption}”", labels, lines, fps)
 

@@ -20,8 +20,8 @@ from videojam_jax.diffusion.conditions import zero_motion
 from videojam_jax.diffusion.loss import squared_error
 from videojam_jax.diffusion.path import Velocity, interpolate, target_velocity
 from videojam_jax.diffusion.sampler import initial_noise
-from videojam_jax.experiments import finding, sampled, store
-from videojam_jax.experiments.finding import LABELS
+from videojam_jax.experiments import report_parts, sampling_stages, store
+from videojam_jax.experiments.report_parts import LABELS
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage, training_stages
 from videojam_jax.measure.statistics import difference, mean_interval
@@ -107,8 +107,8 @@ def orders(seed: int, clips: int, frames: int) -> Int[np.ndarray, "clips frames"
 
 
 def stages(setting: Setting) -> list[Stage]:
-    params_of = sampled.latest_params(setting)
-    parts = [*training_stages(setting), sampled.held_out_stage(setting)]
+    params_of = sampling_stages.latest_params(setting)
+    parts = [*training_stages(setting), sampling_stages.held_out_stage(setting)]
     for seed in setting.config.seeds:
         for kind in setting.kinds:
             parts.append(_losses_stage(setting, kind, seed, params_of))
@@ -129,8 +129,9 @@ def _losses_stage(setting: Setting, name: str, seed: int, params_of: Callable) -
     kind = _kind(name)
 
     def origin() -> dict[str, Any]:
-        row = sampled.SampledRow(name, "", kind)
-        return {**sampled.row_origin(setting, row, seed), "held_out": sampled.real_origin(setting),
+        row = sampling_stages.SampledRow(name, "", kind)
+        real = sampling_stages.real_origin(setting)
+        return {**sampling_stages.row_origin(setting, row, seed), "held_out": real,
                 "times": setting.config.experiment.times,
                 "noise": PURPOSES["permutation"]}  # fmt: skip
 
@@ -163,7 +164,7 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict[str, np.ndar
         return jax.lax.map(at, jnp.arange(count))
 
     run = jax.jit(partitioned(mesh, losses), out_shardings=replicated(mesh))
-    found = sampled.records(setting)
+    found = sampling_stages.records(setting)
     permutations = orders(setting.config.sample_seed, len(found), shape[0])
     size = sampler_batch(config, mesh)
     number = placed(np.uint32(setting.config.sample_seed), replicated(mesh))
@@ -220,9 +221,9 @@ def report(setting: Setting) -> list[Path]:
             [*(draw(panels[i : i + 2]) for i in range(0, len(panels), 2)), draw([rise])],
         ),
         Section("By how much permutation raises the loss", parts=[_table(losses, times)]),
-        finding.losses(setting),
-        finding.trust(setting),
-        finding.making(setting),
+        report_parts.losses(setting),
+        report_parts.trust(setting),
+        report_parts.making(setting),
     ]
     return write_report(
         setting.folder / "report.html",

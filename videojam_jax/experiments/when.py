@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from videojam_jax.config import sampling
-from videojam_jax.experiments import sampled, store
-from videojam_jax.experiments.finding import LABELS, losses, making, trust
-from videojam_jax.experiments.sampled import SampledRow
+from videojam_jax.experiments import sampling_stages, store
+from videojam_jax.experiments.report_parts import LABELS, losses, making, trust
+from videojam_jax.experiments.sampling_stages import SampledRow
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage, training_stages
 from videojam_jax.measure import warping
@@ -44,16 +44,17 @@ def rows(setting: Setting) -> list[SampledRow]:
 
 def steps(setting: Setting, of: int) -> list[int]:
     """The sampling steps that are left out, of so many; 0 (from noise) is always among them."""
-    return sorted({0, *(min(round(share * of), of - 1) for share in setting.config.experiment.kept)})
+    shares = setting.config.experiment.kept
+    return sorted({0, *(min(round(share * of), of - 1) for share in shares)})
 
 
 def stages(setting: Setting) -> list[Stage]:
-    params_of = sampled.latest_params(setting)
-    parts = [*training_stages(setting), sampled.held_out_stage(setting),
-             sampled.real_stage(setting)]  # fmt: skip
+    params_of = sampling_stages.latest_params(setting)
+    parts = [*training_stages(setting), sampling_stages.held_out_stage(setting),
+             sampling_stages.real_stage(setting)]  # fmt: skip
     for seed in setting.config.seeds:
         for row in rows(setting):
-            parts.append(sampled.row_stage(setting, row, seed, params_of))
+            parts.append(sampling_stages.row_stage(setting, row, seed, params_of))
             parts.append(_compare_stage(setting, row, seed))
     return parts
 
@@ -71,17 +72,18 @@ def kept(
 
 
 def _compare_stage(setting: Setting, row: SampledRow, seed: int) -> Stage:
-    folder = sampled.row_folder(setting, row, seed)
+    folder = sampling_stages.row_folder(setting, row, seed)
 
     def origin():
-        real = sampled.real_folder(setting)
+        real = sampling_stages.real_folder(setting)
         return {"clips": store.read_json(folder / store.ORIGIN)["digest"],
                 "real": store.read_json(real / store.ORIGIN)["digest"]}  # fmt: skip
 
     def compare() -> dict[str, list[float]]:
-        pairs = zip(store.videos(folder), store.videos(sampled.real_folder(setting)), strict=True)
+        real = store.videos(sampling_stages.real_folder(setting))
+        pairs = zip(store.videos(folder), real, strict=True)
         shares = []
-        with progress(len(sampled.captions(setting)), 0, "clips") as tell:
+        with progress(len(sampling_stages.captions(setting)), 0, "clips") as tell:
             for video, given in pairs:
                 shares.append(kept(video, given))
                 tell(len(shares))
@@ -124,7 +126,7 @@ def report(setting: Setting) -> list[Path]:
 
 def _read(setting: Setting, row: SampledRow) -> dict[str, Float[np.ndarray, "seeds clips"]]:
     trees = [
-        store.read_json(sampled.row_folder(setting, row, seed) / "kept.json")
+        store.read_json(sampling_stages.row_folder(setting, row, seed) / "kept.json")
         for seed in setting.config.seeds
     ]
     return {name: np.array([tree[name] for tree in trees], np.float64) for name in KEPT}
@@ -159,12 +161,12 @@ def _time(config, start: int) -> str:
 def _grids(setting: Setting) -> list[ClipGrid]:
     """A grid for each run: the input, and what was sampled from each step."""
     grids, seed, count = [], setting.config.seeds[0], setting.config.shown
-    asked = sampled.captions(setting)[:count]
-    real = store.first_clips(sampled.real_folder(setting), count).videos
+    asked = sampling_stages.captions(setting)[:count]
+    real = store.first_clips(sampling_stages.real_folder(setting), count).videos
     for kind in setting.kinds:
         of_kind = [row for row in rows(setting) if row.kind == kind]
         videos = [
-            store.first_clips(sampled.row_folder(setting, row, seed), count).videos
+            store.first_clips(sampling_stages.row_folder(setting, row, seed), count).videos
             for row in of_kind
         ]
         lines = [(caption, [real[i], *(v[i] for v in videos)]) for i, caption in enumerate(asked)]

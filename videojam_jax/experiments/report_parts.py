@@ -6,7 +6,7 @@ import jax
 
 from videojam_jax.checkpoints.read import latest_whole
 from videojam_jax.config import modelling, sampling
-from videojam_jax.experiments import sampled
+from videojam_jax.experiments import sampling_stages
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.report import curves
@@ -56,7 +56,7 @@ def making(setting: Setting) -> Section:
     clip, sample = config.clip, config.sample
     facts |= {
         "clips": f"{clip.frames} frames of {clip.height} x {clip.width}, from {config.source.name}",
-        "measured": f"{len(sampled.captions(setting))} clips for each training seed",
+        "measured": f"{len(sampling_stages.captions(setting))} clips for each training seed",
         "training seeds": ", ".join(map(str, seeds)),
         "sampler": f"{sample.steps} {sample.solver} steps, {sample.schedule} schedule; w1 = "
         f"{sample.w_text}, w2 = {sample.w_motion} in the first {sampling.inner_steps(config)} steps",
@@ -69,7 +69,7 @@ def making(setting: Setting) -> Section:
 
 def trust(setting: Setting, *more: str) -> Section:
     """What the numbers of an experiment can and cannot say, in words."""
-    seeds, clips = len(setting.config.seeds), len(sampled.captions(setting))
+    seeds, clips = len(setting.config.seeds), len(sampling_stages.captions(setting))
     words = [
         f"Intervals are of 95 %, over {clips} clips"
         + (

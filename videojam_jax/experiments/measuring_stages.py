@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from videojam_jax.experiments import sampled, store
-from videojam_jax.experiments.measuring import FolderMeasures, measure
-from videojam_jax.experiments.sampled import SampledRow
+from videojam_jax.experiments import sampling_stages, store
+from videojam_jax.experiments.folder_measures import FolderMeasures, measure
+from videojam_jax.experiments.sampling_stages import SampledRow
 from videojam_jax.experiments.score import motion_score
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage, training_stages
@@ -26,27 +26,27 @@ FORMAT = 1  # of the file; raised when a measure's definition changes
 
 def stages(setting: Setting, rows: Sequence[SampledRow]) -> list[Stage]:
     """Trains what is missing, measures the held-out clips, then samples and measures each row."""
-    params_of = sampled.latest_params(setting)
+    params_of = sampling_stages.latest_params(setting)
     parts = training_stages(setting)
-    if sampled.has_real(setting):
-        parts += [sampled.held_out_stage(setting), sampled.real_stage(setting)]
+    if sampling_stages.has_real(setting):
+        parts += [sampling_stages.held_out_stage(setting), sampling_stages.real_stage(setting)]
         parts += _real_stages(setting)
     for seed in setting.config.seeds:
         for row in rows:
-            parts.append(sampled.row_stage(setting, row, seed, params_of))
+            parts.append(sampling_stages.row_stage(setting, row, seed, params_of))
             parts.append(_row_stage(setting, row, seed))
     return parts
 
 
 def _row_stage(setting: Setting, row: SampledRow, seed: int) -> Stage:
     """Measures a sampled row."""
-    folder = sampled.row_folder(setting, row, seed)
+    folder = sampling_stages.row_folder(setting, row, seed)
     return _stage(setting, f"measure {row.label}, seed {seed}", folder / "measures.json")
 
 
 def _real_stages(setting: Setting) -> list[Stage]:
     """Measures the held-out clips, and the same with their frames shuffled: ceiling and floor."""
-    folder = sampled.real_folder(setting)
+    folder = sampling_stages.real_folder(setting)
     return [
         _stage(setting, "measure held-out clips", folder / "measures.json"),
         _stage(
@@ -95,7 +95,9 @@ def gather_rows(setting: Setting, rows: Sequence[SampledRow]) -> dict[str, RowMe
     """What was measured of each row, by its name."""
     seeds = setting.config.seeds
     return {
-        row.name: gather([sampled.row_folder(setting, row, s) / "measures.json" for s in seeds])
+        row.name: gather(
+            [sampling_stages.row_folder(setting, row, s) / "measures.json" for s in seeds]
+        )
         for row in rows
     }
 
@@ -117,7 +119,7 @@ def _stage(setting: Setting, name: str, path: Path, shuffled: bool = False) -> S
 
     def content() -> dict[str, Any]:
         config = setting.run_config("videojam", setting.config.seeds[0])
-        captions = sampled.captions(setting)
+        captions = sampling_stages.captions(setting)
         with progress(len(captions), 0, "clips") as tell:
             found = measure(
                 store.batches(folder),

@@ -5,7 +5,7 @@ import pytest
 
 from videojam_jax.data.simulate import Options, simulate
 from videojam_jax.errors import UserError
-from videojam_jax.experiments import measuring, store
+from videojam_jax.experiments import folder_measures, store
 from videojam_jax.experiments.score import PHYSICAL, motion_score
 from videojam_jax.motion.flow_rgb import repeat_last
 from videojam_jax.sample.clips import Clips
@@ -73,11 +73,11 @@ def test_several_processes_measure_what_one_does(stored, monkeypatch):
     folder, made = stored
     arguments = store.batches(folder), [clip.caption for clip in made], 8.0
     told = []
-    alone = measuring.measure(*arguments, simulated=True, tell=told.append)
+    alone = folder_measures.measure(*arguments, simulated=True, tell=told.append)
     assert told == [4, 7]
-    monkeypatch.setattr(measuring, "FEW", 2)
-    monkeypatch.setattr(measuring.os, "sched_getaffinity", lambda _: {0, 1})
-    together = measuring.measure(*arguments, simulated=True)
+    monkeypatch.setattr(folder_measures, "FEW", 2)
+    monkeypatch.setattr(folder_measures.os, "sched_getaffinity", lambda _: {0, 1})
+    together = folder_measures.measure(*arguments, simulated=True)
     assert alone.values.keys() == together.values.keys()
     for name, values in alone.values.items():
         np.testing.assert_array_equal(values, together.values[name], err_msg=name)
@@ -91,7 +91,7 @@ def test_shuffled_clips_score_far_below_those_in_order(stored):
     scores = [
         motion_score({
             name: values[None]
-            for name, values in measuring.measure(
+            for name, values in folder_measures.measure(
                 *arguments, simulated=True, shuffled=shuffled
             ).values.items()
         })
@@ -102,7 +102,7 @@ def test_shuffled_clips_score_far_below_those_in_order(stored):
 
 def test_clips_that_are_no_simulations_are_not_asked_for_bodies(stored):
     folder, made = stored
-    values = measuring.measure(
+    values = folder_measures.measure(
         store.batches(folder), ["a cat"] * len(made), 8.0, simulated=False
     ).values
     assert "permanence" not in values and "smoothness" in values
