@@ -2,6 +2,8 @@
 
 Sizes and speeds follow from the frame's shorter side and the number of frames,
 so that a clip of any size shows a whole, plainly visible motion.
+
+All kinds stand in one file, since they share the stage and the cast and are read side by side.
 """
 
 import dataclasses

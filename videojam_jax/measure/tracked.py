@@ -19,6 +19,8 @@ of the eight named colours before a muted background.
    it is whole, explains best what is seen of it and what is not.
 5. A body is **excused** from being seen in a frame when, at the place between its
    neighbours in time, other bodies or the border hide most of it.
+
+The five steps stand in one file: each takes what the one before found, and none is of use alone.
 """
 
 import dataclasses

@@ -2,7 +2,8 @@
 
 Teed and Deng 2020 (arXiv:2003.12039), "large" (5.26 M parameters) and "small" (0.99 M).
 Behaviour and weights are those of princeton-vl/RAFT (`core/{raft,extractor,update}.py`)
-and of torchvision `models/optical_flow/raft.py`; the sizes are in `SIZES`.
+and of torchvision `models/optical_flow/raft.py`; the sizes are in `SIZES`. The refinement stands
+in one file, as there; encoders and correlations have their own.
 """
 
 import dataclasses
