@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from videojam_jax.errors import UserError
-from videojam_jax.vote.store import SKIP, Votes, rater_key, read_votes
+from videojam_jax.vote.raters import rater_key
+from videojam_jax.vote.store import SKIP, Votes, read_votes
 
 KEYS = [("a ball falls", 0), ("a ball falls", 1), ("a ring rolls", 0)]
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from videojam_jax.vote.folders import Pair
 from videojam_jax.vote.order import SIDES, a_side, show_order
 from videojam_jax.vote.questions import NAMES, QUESTIONS
-from videojam_jax.vote.store import SKIP, Votes, rater_key
+from videojam_jax.vote.raters import rater_key
+from videojam_jax.vote.store import SKIP, Votes
 
 
 class Refused(Exception):

@@ -220,3 +220,12 @@ def _clip(path: Path) -> ClipFile:
 
 def _first(key: Key) -> str:
     return f"“{key[0]}”, number {key[1]}, say"
+
+
+def folder_names(a: Path, b: Path) -> tuple[str, str]:
+    """The last parts of both paths in which they differ."""
+    parts = [path.absolute().parts for path in (a, b)]
+    for first, second in zip(*map(reversed, parts), strict=False):
+        if first != second:
+            return first, second
+    return "A", "B"

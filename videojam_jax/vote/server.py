@@ -26,7 +26,7 @@ from pathlib import Path
 
 from videojam_jax.errors import UserError
 from videojam_jax.vote.ballot import Ballot, Refused
-from videojam_jax.vote.folders import fingerprint, pair_folders
+from videojam_jax.vote.folders import fingerprint, folder_names, pair_folders
 from videojam_jax.vote.ranges import Unsatisfiable, parse_range
 from videojam_jax.vote.store import Votes
 
@@ -117,7 +117,7 @@ def running(
         fingerprint(found.pairs),
         seed=seed,
         names=names,
-        default_names=_folder_names(Path(a), Path(b)),
+        default_names=folder_names(Path(a), Path(b)),
     )
     with contextlib.closing(store):
         server = _Server(host, port, Ballot(found.pairs, store, seed))
@@ -130,15 +130,6 @@ def running(
             server.shutdown()
             server.server_close()
             thread.join()
-
-
-def _folder_names(a: Path, b: Path) -> tuple[str, str]:
-    """The last parts of both paths in which they differ."""
-    parts = [path.absolute().parts for path in (a, b)]
-    for first, second in zip(*map(reversed, parts), strict=False):
-        if first != second:
-            return first, second
-    return "A", "B"
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):

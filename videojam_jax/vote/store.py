@@ -14,18 +14,17 @@ import datetime
 import secrets
 import sqlite3
 import threading
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from videojam_jax.errors import UserError
 from videojam_jax.vote.order import Key
 from videojam_jax.vote.questions import NAMES
+from videojam_jax.vote.raters import rater_key
 
 APPLICATION = 0x564A766F  # "VJvo": in the file's header, so that another program's is refused
 VERSION = 1
 SKIP = "skip"  # stands where an answer names its question, and where it names A or B
-LONGEST_NAME = 60
 
 SCHEMA = """
 CREATE TABLE study (
@@ -107,23 +106,6 @@ class Record:
     raters: dict[str, str]
     votes: tuple[Vote, ...]
     skipped: tuple[tuple[str, int], ...]
-
-
-def rater_key(name: str) -> str:
-    """A rater's name as it is compared: "Anna" and " anna" are one rater.
-
-    >>> rater_key("  Anna  Li ")
-    'anna li'
-
-    Raises:
-      ValueError: empty, too long, or with characters that cannot be seen.
-    """
-    key = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-    if not key or len(key) > LONGEST_NAME:
-        raise ValueError(f"a name has 1 to {LONGEST_NAME} letters")
-    if not key.replace(" ", "").isprintable():
-        raise ValueError("a name is made of characters that can be seen")
-    return key
 
 
 class Votes:

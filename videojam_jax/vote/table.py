@@ -10,8 +10,8 @@ from videojam_jax.files import write_whole
 from videojam_jax.measure.statistics import Estimate, wilson
 from videojam_jax.report import markdown
 from videojam_jax.report.table import without_nan
-from videojam_jax.vote.agreement import RaterAgreement, rater_agreement
 from videojam_jax.vote.questions import NAMES
+from videojam_jax.vote.raters import RaterAgreement, rater_agreement
 from videojam_jax.vote.store import read_votes
 
 

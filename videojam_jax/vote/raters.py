@@ -1,9 +1,29 @@
-"""How far several raters agree on the same pairs, beyond what chance gives."""
+"""Raters: what their names are compared by, and how far they agree beyond what chance gives."""
 
 import dataclasses
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+
+LONGEST_NAME = 60
+
+
+def rater_key(name: str) -> str:
+    """A rater's name as it is compared: "Anna" and " anna" are one rater.
+
+    >>> rater_key("  Anna  Li ")
+    'anna li'
+
+    Raises:
+      ValueError: empty, too long, or with characters that cannot be seen.
+    """
+    key = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    if not key or len(key) > LONGEST_NAME:
+        raise ValueError(f"a name has 1 to {LONGEST_NAME} letters")
+    if not key.replace(" ", "").isprintable():
+        raise ValueError("a name is made of characters that can be seen")
+    return key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from videojam_jax.vote.agreement import krippendorff_alpha, rater_agreement
+from videojam_jax.vote.raters import krippendorff_alpha, rater_agreement
 
 
 def test_alpha_of_krippendorffs_example_with_four_observers_and_missing_answers():
