@@ -3,7 +3,6 @@
 import math
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
@@ -35,17 +34,10 @@ def dense(
     )
 
 
-class RMSNorm(nn.Module):
+def rms_norm(x: Float[Array, "... d"], name: str, eps: float = 1e-6) -> Float[Array, "... d"]:
     """`x / sqrt(mean(x^2) + eps) * scale` over the last axis, in float32 inside."""
-
-    eps: float = 1e-6
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-        scale = self.param("scale", logical(nn.initializers.ones, "norm"), (x.shape[-1],))
-        y = x.astype(jnp.float32)
-        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
-        return (y * scale).astype(x.dtype)
+    scale = logical(nn.initializers.ones, "norm")
+    return nn.RMSNorm(epsilon=eps, dtype=x.dtype, scale_init=scale, name=name)(x)
 
 
 def modulate(

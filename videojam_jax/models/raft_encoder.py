@@ -49,18 +49,20 @@ class FrozenBatchNorm(nn.Module):
         return (y * scale + bias).astype(x.dtype)
 
 
-def instance_norm(x: Float[Array, "b h w c"], eps: float = 1e-5) -> Float[Array, "b h w c"]:
-    """Zero mean, unit variance over each picture and channel, in float32 inside."""
-    y = x.astype(jnp.float32)
-    y = y - y.mean((1, 2), keepdims=True)
-    return (y * lax.rsqrt((y * y).mean((1, 2), keepdims=True) + eps)).astype(x.dtype)
-
-
 def normalise(kind: str, x: Float[Array, "b h w c"], name: str) -> Float[Array, "b h w c"]:
     """The norm of an encoder, within a compact method: "instance", "batch" or "none"."""
     if kind == "batch":
         return FrozenBatchNorm(name=name)(x)
-    return instance_norm(x) if kind == "instance" else x
+    if kind == "instance":
+        return nn.InstanceNorm(
+            epsilon=1e-5,
+            dtype=x.dtype,
+            use_bias=False,
+            use_scale=False,
+            use_fast_variance=False,
+            name=name,
+        )(x)
+    return x
 
 
 class Block(nn.Module):

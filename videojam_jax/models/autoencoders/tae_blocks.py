@@ -62,7 +62,11 @@ def first_moments(key, shape, dtype=jnp.float32):
 
 
 class FrameNorm(nn.Module):
-    """Group norm with the statistics of every frame alone, in float32."""
+    """Group norm with the statistics of every frame alone, in float32.
+
+    The same as flax's `GroupNorm`, which takes twice as long on a CPU: it sums over rows,
+    columns and a group's few channels at once, where the channels are the long way.
+    """
 
     eps: float = 1e-6
 
@@ -73,7 +77,7 @@ class FrameNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
 
         def mean(y):
-            """Over rows, columns and the group: channels first, since they are the long way."""
+            """Over rows, columns and the group."""
             y = y.mean(axis=(2, 3))
             grouped = y.reshape(*y.shape[:2], groups(channels), -1).mean(axis=-1)
             return jnp.repeat(grouped, channels // groups(channels), axis=-1)[:, :, None, None]

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from videojam_jax.keys import CLIPS, MODEL, config_key
 from videojam_jax.models.attention import attention
-from videojam_jax.models.layers import RMSNorm, dense, logical
+from videojam_jax.models.layers import dense, logical, rms_norm
 from videojam_jax.models.partition import constrain
 
 BEGIN = 1  # stands before every text, so that the empty caption is a text too
@@ -86,7 +86,7 @@ class ByteEncoder(nn.Module):
         x = (vocabulary[tokens] + positions[: tokens.shape[1]]).astype(self.dtype)
         x = constrain(x, *TEXT)
         for block in range(self.blocks):
-            y = RMSNorm(name=f"norm_attention_{block}")(x)
+            y = rms_norm(x, f"norm_attention_{block}")
             qkv = dense(3 * self.width, ("width", "heads"), self.dtype, f"qkv_{block}")(y)
             q, k, v = (
                 part.reshape(*part.shape[:2], self.heads, -1) for part in jnp.split(qkv, 3, -1)
@@ -94,8 +94,8 @@ class ByteEncoder(nn.Module):
             y = attention(q, k, v, key_mask=mask).reshape(x.shape)
             y = dense(self.width, ("heads", "width"), self.dtype, f"out_{block}")(y)
             x = x + constrain(y, *TEXT)
-            y = RMSNorm(name=f"norm_mlp_{block}")(x)
+            y = rms_norm(x, f"norm_mlp_{block}")
             y = nn.gelu(dense(4 * self.width, ("width", "mlp"), self.dtype, f"up_{block}")(y))
             y = dense(self.width, ("mlp", "width"), self.dtype, f"down_{block}")(y)
             x = x + constrain(y, *TEXT)
-        return RMSNorm(name="norm")(x)
+        return rms_norm(x, "norm")

@@ -25,7 +25,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from videojam_jax.errors import UserError
-from videojam_jax.models.layers import RMSNorm, dense, logical
+from videojam_jax.models.layers import dense, logical, rms_norm
 from videojam_jax.models.partition import constrain
 
 # The gated ones are W_down (f(W_gate x) * W_up x), the other is W_down f(W_up x).
@@ -96,7 +96,7 @@ class Block(nn.Module):
     ) -> tuple[Float[Array, "b n d"], None]:
         if self.own_bias:
             bias = relative_bias(_bias_table(self, self.buckets, self.heads), line, x.shape[1])
-        y = RMSNorm(self.eps, name="norm_attention")(x)
+        y = rms_norm(x, "norm_attention", self.eps)
         inner = self.heads * self.head_width
         q, k, v = (
             constrain(
@@ -115,7 +115,7 @@ class Block(nn.Module):
         # would round away most of what one block adds.
         x = x + constrain(dense(self.width, ("heads", "width"), self.dtype, "out")(y), *TEXT)
 
-        y = RMSNorm(self.eps, name="norm_mlp")(x)
+        y = rms_norm(x, "norm_mlp", self.eps)
         hidden = dense(self.ffn, ("width", "mlp"), self.dtype, "up")(y)
         activation = ACTIVATIONS[self.activation]
         if self.activation.startswith("gated-"):
@@ -197,7 +197,7 @@ class T5Encoder(nn.Module):
             self.dtype,
             name="blocks",
         )(x, mask, line, bias)
-        return RMSNorm(self.eps, name="norm")(x).astype(self.dtype)
+        return rms_norm(x, "norm", self.eps).astype(self.dtype)
 
 
 def _bias_table(module: nn.Module, buckets: int, heads: int):

@@ -18,12 +18,12 @@ from videojam_jax.models.attention import OVER_HEADS, OVER_TOKENS, attention
 from videojam_jax.models.compute import REMAT_POLICIES, ComputeOptions
 from videojam_jax.models.layers import (
     FactorisedPositions,
-    RMSNorm,
     SwiGLU,
     TimeEmbedding,
     dense,
     logical,
     modulate,
+    rms_norm,
 )
 from videojam_jax.models.partition import constrain
 
@@ -105,7 +105,7 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = jnp.moveaxis(
             (modulation + table).astype(self.dtype), 1, 0
         )
-        y = modulate(RMSNorm(name="norm_self")(x), shift1, scale1)
+        y = modulate(rms_norm(x, "norm_self"), shift1, scale1)
         x = x + gate1[:, None] * Attention(
             self.heads, self.dtype, self.implementation, self.blocks, name="self_attention"
         )(y, y)
@@ -116,8 +116,8 @@ class Block(nn.Module):
             self.blocks,
             zero_out=True,
             name="cross_attention",
-        )(RMSNorm(name="norm_cross")(x), text, text_mask)
-        y = modulate(RMSNorm(name="norm_ffn")(x), shift2, scale2)
+        )(rms_norm(x, "norm_cross"), text, text_mask)
+        y = modulate(rms_norm(x, "norm_ffn"), shift2, scale2)
         x = x + gate2[:, None] * SwiGLU(self.ffn, self.dtype, name="ffn")(y)
         x = constrain(x, *TOKENS)
         return x, None
@@ -203,4 +203,4 @@ class MovieGenTrunk(nn.Module):
             kernel_init=nn.initializers.zeros,
         )(time)
         shift, scale = jnp.split(last, 2, axis=-1)
-        return modulate(RMSNorm(name="norm_last")(x), shift, scale)
+        return modulate(rms_norm(x, "norm_last"), shift, scale)
