@@ -75,6 +75,7 @@ def test_a_collective_in_a_scan_counts_as_often_as_the_scan_runs():
         ("replica_groups={}", ("fsdp", "context"), 8),
         ("replica_groups=mesh['axis_0'=4,'axis_1'=1,'axis_2'=2] {'axis_0'}", ("fsdp",), 4),
         ("replica_groups=mesh['axis_0'=4,'axis_1'=2] {'axis_1'}", ("context",), 2),
+        ("replica_groups=mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'a'}", ("context",), 2),
         ("replica_groups=mesh['a'=8] {'a':(1)4}", ("fsdp",), 4),
         ("replica_groups=mesh['a'=8] {'a':(4)2}", ("context",), 2),
     ],
@@ -182,6 +183,34 @@ def test_what_is_sent_to_another_slice_is_found_and_what_comes_back_is_no_consta
     assert to_slices.carries == "gradients"
     assert to_slices.sent == 2 * 576 * 1024
     assert gather.carries != "constants"
+
+
+# Two shards laid into zeros and added up; a sum of which, copied, each device takes its slice.
+SUMS = """HloModule jit_step
+
+ENTRY %main (p0: f32[2,4], p1: f32[8,4]) -> (f32[8,4], f32[2,4]) {
+  %p0 = f32[2,4]{1,0} parameter(0), metadata={op_name="state.params[\\'w\\']"}
+  %p1 = f32[8,4]{1,0} parameter(1), metadata={op_name="batch[\\'video\\']"}
+  %id.1 = u32[] partition-id()
+  %constant.1 = f32[] constant(0)
+  %broadcast.1 = f32[8,4]{1,0} broadcast(%constant.1), dimensions={}
+  %dynamic-update-slice.1 = f32[8,4]{1,0} dynamic-update-slice(%broadcast.1, %p0, %id.1, %id.1)
+  %all-reduce.1 = f32[8,4]{1,0} all-reduce(%dynamic-update-slice.1), replica_groups=[2,4]<=[4,2]T(1,0), to_apply=%add
+  %all-reduce.2 = f32[8,4]{1,0} all-reduce(%p1), replica_groups=[2,4]<=[4,2]T(1,0), to_apply=%add
+  %copy-start.1 = (f32[8,4]{1,0}, f32[8,4]{1,0}, u32[]) copy-start(%all-reduce.2)
+  %copy-done.1 = f32[8,4]{1,0} copy-done(%copy-start.1)
+  %dynamic-slice.1 = f32[2,4]{1,0} dynamic-slice(%copy-done.1, %id.1, %id.1), dynamic_slice_sizes={2,4}
+  ROOT %tuple.1 = (f32[8,4]{1,0}, f32[2,4]{1,0}) tuple(%all-reduce.1, %dynamic-slice.1)
+}
+"""
+
+
+def test_sums_that_gather_and_scatter_are_told_from_what_is_around_them():
+    gather, scatter = collectives(SUMS, MESH)
+    assert (gather.kind, gather.done_as, gather.carries) == ("all-gather", "all-reduce", "weights")
+    assert (scatter.kind, scatter.done_as) == ("reduce-scatter", "all-reduce")
+    whole = SUMS.replace("tuple(%all-reduce.1", "tuple(%all-reduce.2")
+    assert [one.kind for one in collectives(whole, MESH)] == ["all-gather", "all-reduce"]
 
 
 def test_a_permutation_along_an_axis_is_found():

@@ -91,7 +91,7 @@ def roofline(
         arithmetic=total(list(counted)) / (devices * device.flops * EFFICIENCY),
         memory=(weights + activations + 2 * state_bytes) / device.sheet.memory_bandwidth,
         network={
-            " + ".join(axes) or "other": bytes_ / bandwidth(mesh, axes, device)
+            " + ".join(axes): bytes_ / bandwidth(mesh, axes, device)
             for axes, bytes_ in sent.items()
         },
     )
@@ -104,7 +104,7 @@ def bandwidth(mesh: Mesh, axes: Sequence[str], device: Device) -> float:
     """
     if "slices" in axes:
         return device.sheet.network
-    numbers = [mesh.axis_names.index(axis) for axis in axes] or range(mesh.devices.ndim)
+    numbers = [mesh.axis_names.index(axis) for axis in axes]
     line = np.moveaxis(mesh.devices, numbers, range(len(numbers)))
     line = line.reshape(math.prod(line.shape[: len(numbers)]), -1)[:, 0]
     of_one_slice = [one for one in line if slice_of(one) == slice_of(line[0])]
