@@ -4,7 +4,7 @@ A section of a config is a frozen dataclass (or a Flax module) whose fields are 
 
     @dataclasses.dataclass(frozen=True)
     class LossOptions:
-        p_drop_text: float = config_key(0.3, "share of samples without text", minimum=0.0, maximum=1.0)
+        p_drop_text: float = config_key(0.3, "share of ...", minimum=0.0, maximum=1.0)
 
 Default, meaning and range of a key stand there and nowhere else: the schema, `videojam keys`,
 docs/keys.md, the checks of a config file and those of an object made in Python (`check`) all read

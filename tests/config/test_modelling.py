@@ -26,7 +26,8 @@ def config(**keys):
 )
 def test_the_sampler_s_times_are_of_the_schedule_that_is_named(name, wanted):
     keys = {"sample.steps": "6", "sample.emulate": "50", "sample.shift": "3.0"}
-    np.testing.assert_array_equal(sampling.times(config(**{"sample.schedule": name}, **keys)), wanted)
+    times = sampling.times(config(**{"sample.schedule": name}, **keys))
+    np.testing.assert_array_equal(times, wanted)
 
 
 def test_every_number_of_the_loss_is_the_config_s():

@@ -56,7 +56,8 @@ def first_state():
     """What a run starts from, on the host. That it is born alike on every mesh: below."""
     config = config_on((1, 1, 1, 1))
     shapes, _ = abstract(config)
-    return jax.device_get(create_state(modelling.init(config), optimizer_of(config), shapes, config.seed))
+    state = create_state(modelling.init(config), optimizer_of(config), shapes, config.seed)
+    return jax.device_get(state)
 
 
 def two_steps(config):

@@ -168,7 +168,8 @@ def test_smoothing_keeps_a_constant_and_the_length():
 def test_drawing_is_an_svg_with_a_panel_for_each_part_of_the_loss():
     rows = run_rows()
     rows[5]["appearance_loss"] = math.nan
-    (figure,) = curves.draw([LoggedRun("base", run_rows(motion=False)), LoggedRun("VideoJAM", rows)])
+    runs = [LoggedRun("base", run_rows(motion=False)), LoggedRun("VideoJAM", rows)]
+    (figure,) = curves.draw(runs)
     svg = figure.svg
     xml.etree.ElementTree.fromstring(svg)
     assert "Appearance loss" in svg and "Motion loss" in svg

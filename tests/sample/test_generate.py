@@ -105,7 +105,9 @@ def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
     t = times[start]
     model, encoder = modelling.model(config), frozen.text(config)
     text, null = (
-        jax.tree.map(jnp.asarray, pad_text(encoder.encode(captions), modelling.text_lengths(config)))
+        jax.tree.map(
+            jnp.asarray, pad_text(encoder.encode(captions), modelling.text_lengths(config))
+        )
         for captions in (CAPTIONS, [""])
     )
     section = config.sample

@@ -59,7 +59,8 @@ def making(setting: Setting) -> Section:
         "measured": f"{len(sampling_stages.captions(setting))} clips for each training seed",
         "training seeds": ", ".join(map(str, seeds)),
         "sampler": f"{sample.steps} {sample.solver} steps, {sample.schedule} schedule; w1 = "
-        f"{sample.w_text}, w2 = {sample.w_motion} in the first {sampling.inner_steps(config)} steps",
+        f"{sample.w_text}, w2 = {sample.w_motion} in the first "
+        f"{sampling.inner_steps(config)} steps",
         "seed of the noise": setting.config.sample_seed,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "versions": f"Python {platform.python_version()}, jax {jax.__version__}",

@@ -114,7 +114,8 @@ def data_stage(name: str, config, folder: Path) -> Stage:
         # Clips of one's own may have been prepared in any way that gives these latents.
         if config.source.name == "simulated":
             source = preparing.source(config)
-            now = {**preparing.preparation(config), "source": source.describe(), "clips": len(source)}
+            shaping = preparing.preparation(config)
+            now = {**shaping, "source": source.describe(), "clips": len(source)}
             manifest.check_settings(folder, {**dataset.manifest["settings"], **now})
         return True
 

@@ -43,7 +43,8 @@ class Autoencoding:
         self._config, self._mesh = config, mesh
         self._source = preparing.source(config)
         held_out = autoencoding.held_out(config, len(self._source))
-        self._net, self._discriminator = autoencoding.net(config), autoencoding.discriminator(config)
+        self._net = autoencoding.net(config)
+        self._discriminator = autoencoding.discriminator(config)
         self._flow = preparing.flow_estimator(config)
         self._held_out = HeldOut(
             config, self._net, self._source, held_out, self._flow, workdir, mesh

@@ -98,7 +98,9 @@ def reconstruction_loss(
     return sum(getattr(options, name) * part for name, part in parts.items()), parts
 
 
-def adversarial_weight(step: Int[Array, ""] | int, options: ReconstructionOptions) -> Float[Array, ""]:
+def adversarial_weight(
+    step: Int[Array, ""] | int, options: ReconstructionOptions
+) -> Float[Array, ""]:
     """The weight of `discriminator.generator_loss` at `step`: 0, then constant."""
     return options.adversarial * jnp.asarray(step >= options.adversarial_start, jnp.float32)
 
