@@ -63,7 +63,7 @@ class Autoencoding:
             partitioned(mesh, self._moments_of), out_shardings=replicated(mesh)
         )
 
-    def compiled(self):
+    def jitted_step(self):
         step = make_step(
             self._net,
             self._discriminator,

@@ -44,7 +44,7 @@ class Generation:
         self.optimizer = optimizer_of(config)
         self._show = sample_writer(config, workdir, self._dataset) if section.sample_every else None
 
-    def compiled(self):
+    def jitted_step(self):
         lengths = modelling.text_lengths(self._config)
         text = records.pad_text([self._dataset.null_text], lengths).row(0)
         null = jax.device_put(text, replicated(self._mesh))

@@ -93,7 +93,7 @@ def train(config: FrozenConfigDict, config_json: str, workdir: Path) -> Outcome:
             return Outcome(start, stopped=False)
 
         # --- step, loop ---------------------------------------------------------------
-        step, batches = task.compiled(), task.batches(start)
+        step, batches = task.jitted_step(), task.batches(start)
         run = Run(config, workdir, mesh, manager, step, batches, task, done=start)
         try:
             return _loop(run, state)

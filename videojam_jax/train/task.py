@@ -28,7 +28,7 @@ class Task(Protocol):
     init: Callable[[Any], Any]
     optimizer: optax.GradientTransformation
 
-    def compiled(self) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+    def jitted_step(self) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
         """`step(state, batch) -> (state, metrics)`."""
         ...
 
