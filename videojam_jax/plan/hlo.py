@@ -5,7 +5,7 @@ sent; `memory_analysis` tells of memory; and in Python the instructions of `hlo_
 name, an opcode and operands, and no more.
 
 The text is followed as the program runs, through loops and fusions, with what is known of
-each value (`_Value`) in the value's place.
+each value (`_Value`) in the value's place. All that reads the text stands in this one file.
 """
 
 import dataclasses
