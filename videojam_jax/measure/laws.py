@@ -5,7 +5,7 @@ body lands, how long a pendulum swings). So a fit is a search over a grid of tho
 the least squares of the rest solved for each, and then again around the best with finer and
 finer grids: no start values, no chance, the same result each time. Lengths are pixels,
 times frames, y points down. The camera may pan at a constant speed along the axis that the
-caption names.
+caption names. All laws stand in one file: each is a few lines beside the search they share.
 """
 
 import dataclasses
