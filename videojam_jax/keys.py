@@ -26,7 +26,8 @@ CLIPS = "clips"  # shapes prepared clips: another value asks for another folder
 MODEL = "model"  # fixes the shapes of the parameters, or what their latents mean
 SAMPLES = "samples"  # shapes a sampled clip
 TRAINING = "training"  # what a training is made of; the rest may change while it lasts
-TAGS = (CLIPS, MODEL, SAMPLES, TRAINING)
+
+RANDOM = "random"  # in place of a path of weights: random ones, for a try
 
 _ENTRY = "config"  # where a field's metadata has its entry
 
@@ -49,7 +50,7 @@ class Key:
       below: as `maximum`, but less than that.
       choices: the values there are; of a tuple, for each of its values.
       path: of a file or folder (or several); a relative one is made absolute.
-      tags: what it matters for, of `TAGS`.
+      tags: what it matters for: CLIPS, MODEL, SAMPLES, TRAINING.
       default: from the field; `REQUIRED` where it has none.
       kind, length: from the field: the type, and of a tuple how many values.
     """
@@ -199,7 +200,7 @@ def tagged(
     Args:
       section: that the tree is of.
       values: of all its keys, as a loaded config has them.
-      tag: one of `TAGS`.
+      tag: one of those of `Key`.
       above: tags of the section itself.
     """
     found: dict[str, Any] = {}
@@ -227,6 +228,6 @@ def jsonable(tree: Any) -> Any:
 
 def _absolute(path: Any) -> Any:
     """A path that means the same from any folder; an empty one, a word and a URL stay."""
-    if not isinstance(path, str) or path in ("", "random") or "://" in path:
+    if not isinstance(path, str) or path in ("", RANDOM) or "://" in path:
         return path
     return os.path.abspath(os.path.expanduser(path))

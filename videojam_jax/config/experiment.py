@@ -4,16 +4,14 @@ import dataclasses
 
 from videojam_jax.keys import REQUIRED, changes, config_key, part, variants
 
-# Of the table of the paper's ablation: baselines, VideoJAM, and rules of Table 3.
-ROWS = ("base", "control", "videojam", "no_text_guidance", "no_inner_guidance",
-        "no_optical_flow", "ip2p")  # fmt: skip
-
 
 @dataclasses.dataclass(frozen=True)
 class AblationOptions:
     rows: tuple[str, ...] = config_key(
-        ROWS, "of the table: baselines, VideoJAM, and rules of Table 3"
-    )
+        ("base", "control", "videojam", "no_text_guidance", "no_inner_guidance", "no_optical_flow",
+         "ip2p"),
+        "of the table: baselines, VideoJAM, and rules of Table 3",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from videojam_jax.checkpoints.read import load_params, read_architecture
 from videojam_jax.convert.tokenizers import open_tokenizer
 from videojam_jax.convert.weights import drawn, kind_of, load_weights, random_weights
 from videojam_jax.errors import UserError
-from videojam_jax.keys import make
+from videojam_jax.keys import RANDOM, make
 from videojam_jax.models.autoencoders.discriminator import PatchDiscriminator
 from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.models.autoencoders.precomputed import Precomputed
@@ -37,8 +37,6 @@ from videojam_jax.parallel.fingerprint import fingerprint
 from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.parallel.rules import partitioned, tree_shardings
 from videojam_jax.randomness import key_for
-
-RANDOM = "random"
 
 Autoencoder = Pixels | Precomputed | Tae | WanVae
 

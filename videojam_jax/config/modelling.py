@@ -66,13 +66,7 @@ def model(config: FrozenConfigDict, platform: str = "cpu") -> VideoModel:
     )
     encoder = None
     if config.text.name == "bytes":
-        encoder = ByteEncoder(
-            config.text.width,
-            config.text.blocks,
-            config.text.heads,
-            config.text.max_length,
-            dtype=dtype,
-        )
+        encoder = make(ByteEncoder, config.text, dtype=dtype)
     several = len(text_lengths(config)) > 1
     return VideoModel(
         trunk,

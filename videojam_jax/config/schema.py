@@ -3,7 +3,7 @@
 import dataclasses
 
 from videojam_jax.config.sampling import SampleOptions
-from videojam_jax.config.training import AutoencoderTrainOptions, OptimizerOptions, TrainOptions
+from videojam_jax.config.training import OptimizerOptions, RunOptions, TrainOptions
 from videojam_jax.data.clip import ClipSpec
 from videojam_jax.data.prepare import PrepareOptions
 from videojam_jax.data.simulate import SimulatedOptions
@@ -27,7 +27,7 @@ from videojam_jax.models.autoencoders.reconstruction import ReconstructionOption
 from videojam_jax.models.autoencoders.tae import Tae, TaeNet
 from videojam_jax.models.autoencoders.wan_vae import WanVae
 from videojam_jax.models.compute import ComputeOptions
-from videojam_jax.models.text.bytes import ByteOptions
+from videojam_jax.models.text.bytes import ByteEncoder
 from videojam_jax.models.text.precomputed import PrecomputedText
 from videojam_jax.models.text.pretrained import PretrainedOptions
 from videojam_jax.models.trunks.movie_gen import MovieGenTrunk
@@ -121,7 +121,7 @@ class Config:
     )
     text: dict = variants(
         "bytes",
-        {"bytes": ByteOptions, "pretrained": PretrainedOptions, "precomputed": PrecomputedText},
+        {"bytes": ByteEncoder, "pretrained": PretrainedOptions, "precomputed": PrecomputedText},
         tags=(SAMPLES, TRAINING),
         name_tags=(CLIPS, MODEL),
     )
@@ -148,5 +148,5 @@ class AutoencoderConfig:
     tae: TaeNet = part(TaeNet)
     reconstruction: ReconstructionOptions = part(ReconstructionOptions)
     optimizer: OptimizerOptions = part(OptimizerOptions)
-    train: AutoencoderTrainOptions = part(AutoencoderTrainOptions)
+    train: RunOptions = part(RunOptions)
     mesh: MeshOptions = part(MeshOptions)

@@ -5,7 +5,7 @@ import dataclasses
 from ml_collections import FrozenConfigDict
 
 from videojam_jax.diffusion.loss import LossOptions
-from videojam_jax.keys import REQUIRED, TRAINING, config_key, make, same
+from videojam_jax.keys import REQUIRED, TRAINING, config_key, make
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,10 +36,9 @@ class OptimizerOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """A run on prepared clips, `config.train`."""
+class RunOptions:
+    """A run, whatever it trains: `config.train` beside `config.tae` is no more than this."""
 
-    dataset: str = config_key(REQUIRED, "prepared clips; a relative path starts at the workdir")
     init_from: str = config_key(
         "",
         "workdir of the run to start from (a base is widened for VideoJAM); a relative path "
@@ -49,31 +48,24 @@ class TrainOptions:
     batch_size: int = config_key(
         REQUIRED, "clips a step over all devices", minimum=1, tags=(TRAINING,)
     )
-    accumulate: int = config_key(
-        1, "parts of a batch done one after the other, to save memory", minimum=1
-    )
     log_every: int = config_key(50, "steps", minimum=1)
     checkpoint_every: int = config_key(1000, "steps", minimum=1)
     keep: int = config_key(2, "checkpoints", minimum=1)
     sample_every: int = config_key(0, "steps between sample clips; 0: none", minimum=0)
-    sample_prompts: tuple[str, ...] = config_key(
-        (), "captions of the sample clips; empty: the first of the data"
-    )
     loader_threads: int = config_key(2, "threads that read records", minimum=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AutoencoderTrainOptions:
-    """A run on the clips of a source, `config.train` beside `config.tae`."""
+class TrainOptions(RunOptions):
+    """A run on prepared clips, `config.train`."""
 
-    init_from: str = same(TrainOptions, "init_from")
-    steps: int = same(TrainOptions, "steps")
-    batch_size: int = same(TrainOptions, "batch_size")
-    log_every: int = same(TrainOptions, "log_every")
-    checkpoint_every: int = same(TrainOptions, "checkpoint_every")
-    keep: int = same(TrainOptions, "keep")
-    sample_every: int = same(TrainOptions, "sample_every")
-    loader_threads: int = same(TrainOptions, "loader_threads")
+    dataset: str = config_key(REQUIRED, "prepared clips; a relative path starts at the workdir")
+    accumulate: int = config_key(
+        1, "parts of a batch done one after the other, to save memory", minimum=1
+    )
+    sample_prompts: tuple[str, ...] = config_key(
+        (), "captions of the sample clips; empty: the first of the data"
+    )
 
 
 def loss_options(config: FrozenConfigDict) -> LossOptions:

@@ -100,14 +100,14 @@ def repeat_last(flow: Float[Array, "... s h w 2"]) -> Float[Array, "... t h w 2"
 
 
 def flow_clip(
-    flow: Float[Array, "... s h w 2"], sigma: float = 0.15
+    flow: Float[Array, "... s h w 2"], sigma: float = SIGMA
 ) -> Float[Array, "... t h w 3"]:
     """A clip's flow as the RGB clip, in [0, 1], that an autoencoder takes; as long as the clip."""
     return flow_to_rgb(repeat_last(flow), sigma)
 
 
 def flow_clip_uint8(
-    flow: Float[np.ndarray, "... s h w 2"], sigma: float = 0.15
+    flow: Float[np.ndarray, "... s h w 2"], sigma: float = SIGMA
 ) -> UInt8[np.ndarray, "... t h w 3"]:
     """The same, as pixels are stored."""
     return np.round(255 * flow_clip(flow, sigma)).astype(np.uint8)

@@ -27,18 +27,6 @@ TEXT = ("batch", None, "features")  # logical axes of its activations
 
 
 @dataclasses.dataclass(frozen=True)
-class ByteOptions:
-    """`config.text` of the name bytes."""
-
-    max_length: int = config_key(
-        128, "tokens, one a byte and one more", minimum=1, tags=(CLIPS, MODEL)
-    )
-    width: int = config_key(256, "of the trained encoder", minimum=1, tags=(MODEL,))
-    blocks: int = config_key(2, "of the trained encoder", minimum=0, tags=(MODEL,))
-    heads: int = config_key(4, "of the trained encoder", minimum=1, tags=(MODEL,))
-
-
-@dataclasses.dataclass(frozen=True)
 class ByteText:
     """Captions to byte tokens, cut to `max_length` (the leading BEGIN included)."""
 
@@ -58,18 +46,17 @@ class ByteText:
 
 
 class ByteEncoder(nn.Module):
-    """A small pre-norm transformer over byte tokens.
+    """A small pre-norm transformer over byte tokens; `config.text` of the name bytes.
 
-    Attributes:
-      width: of the embedding it returns.
-      blocks, heads: depth and attention heads.
-      max_length: positions it has embeddings for.
+    It has embeddings for `max_length` positions, and returns some of `width`.
     """
 
-    width: int
-    blocks: int
-    heads: int
-    max_length: int
+    width: int = config_key(256, "of the trained encoder", minimum=1, tags=(MODEL,))
+    blocks: int = config_key(2, "of the trained encoder", minimum=0, tags=(MODEL,))
+    heads: int = config_key(4, "of the trained encoder", minimum=1, tags=(MODEL,))
+    max_length: int = config_key(
+        128, "tokens, one a byte and one more", minimum=1, tags=(CLIPS, MODEL)
+    )
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
