@@ -61,6 +61,8 @@ def init(config: FrozenConfigDict) -> Callable[[jax.Array], dict]:
 def architecture(config: FrozenConfigDict) -> dict:
     """What fixes the shapes of a temporal autoencoder's parameters."""
     tae = keys.tagged(TaeNet, config.tae, keys.MODEL)
+    if tae["patch"] == 1:  # as checkpoints have it that were saved before there was the key
+        del tae["patch"]
     section = config.reconstruction
     width = section.discriminator_width if section.adversarial else 0
     return keys.jsonable({"tae": tae, "discriminator": width})

@@ -1,6 +1,6 @@
 """A caption from what is true of a simulated clip."""
 
-from videojam_jax.data.scenes import Body, Scene
+from videojam_jax.data.scenes import DIRECTED, Body, Scene
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -11,7 +11,13 @@ VERBS = {
     "roll": ("rolls", "roll"),
     "swing": ("swings on a rod", "swing on rods"),
     "spin": ("spins and drifts", "spin and drift"),
+    "wheel": ("turns", "turn"),
+    "walk": ("walks", "walk"),
+    "jog": ("jogs", "jog"),
+    "jump": ("jumps", "jump"),
+    "cartwheel": ("turns a cartwheel", "turn cartwheels"),
 }
+SENSES = {1: "clockwise", -1: "counter-clockwise"}  # of a wheel, on the screen
 
 
 def name(body: Body) -> str:
@@ -31,8 +37,10 @@ def _action(scene: Scene) -> str:
         return f"{names[0]} hits {names[1] if len(names) > 1 else 'a wall'}"
     one, many = VERBS[scene.kind]
     where = ""
-    if scene.kind == "roll":
-        where = " down a slope" if scene.laws["slope"] else ""
+    if scene.kind == "wheel":
+        where = f" {SENSES[int(scene.laws['direction'])]}"
+    elif scene.kind in DIRECTED:
+        where = " down a slope" if scene.laws.get("slope") else ""
         where += " to the right" if scene.laws["direction"] > 0 else " to the left"
     if len(names) == 1:
         return f"{names[0]} {one}{where}"

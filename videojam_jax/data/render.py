@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Complex64, Float, Float32, UInt8
 
+from videojam_jax.data.figures import Limb
 from videojam_jax.data.scenes import COLOURS, Body, Scene, Solid
 
 ROD_LEVEL = 60  # grey level of a pendulum's rod
@@ -63,6 +64,10 @@ def _texture(
     It has `TABLE_SCALE` samples a pixel.
     """
     count = 2 * (math.ceil(body.radius) + 2) * TABLE_SCALE
+    if body.texture == "quarters":  # whose turn is what a clip shows: at any contrast
+        x = np.arange(count) - (count - 1) / 2
+        pattern = np.clip(np.sign(x) * np.sqrt(np.abs(x)), -1, 1)
+        return (0.72 + 0.28 * pattern * pattern[:, None]).astype(np.float32)
     wave = max(0.75 * body.radius, 5.0) * TABLE_SCALE
     if body.texture == "noise":
         pattern = smooth_noise(rng, count, count, wave / 2)
@@ -138,6 +143,25 @@ class _Layer:
     label: int
 
 
+def _limb(body: Body, limb: Limb, label: int) -> _Layer:
+    """A capsule from its joint downwards, in one shade."""
+    scale = 2 * body.radius  # limbs are given as shares of the height
+    length, thick = np.float32(limb.length * scale), np.float32(limb.thickness * scale)
+
+    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        beyond = y - np.clip(y, np.float32(0), length)
+        return np.sqrt(x * x + beyond * beyond) - thick
+
+    return _Layer(
+        distance,
+        lambda x, y: np.full_like(x, limb.shade),
+        COLOURS[body.colour],
+        (0.0, float(length) / 2),
+        float(length / 2 + thick) + 1,
+        label,
+    )
+
+
 def _layers(
     rng: np.random.Generator, body: Body, label: int, contrast: float
 ) -> list[_Layer]:
@@ -164,6 +188,8 @@ def _layers(
         body.radius + 1,
         label,
     )
+    if body.limbs:
+        return [_limb(body, limb, label) for limb in body.limbs]
     if not body.rod:
         return [shape]
     length = np.float32(body.rod)
@@ -262,7 +288,9 @@ def render(
     glide = _as_complex(-np.diff(scene.camera, axis=0).astype(np.float32))
     _as_complex(out.flow)[:] = glide[:, None, None]
     for label, (body, track) in enumerate(zip(scene.bodies, scene.tracks, strict=True), 1):
-        for layer in _layers(rng, body, label, contrast):
+        layers = _layers(rng, body, label, contrast)
+        ways = track.limbs or [(track.position, track.angle)] * len(layers)
+        for layer, (position, angle) in zip(layers, ways, strict=True):
             stretch = track.stretch if layer.label else None  # a rod keeps its length
-            _draw(layer, track.position - scene.camera, track.angle, stretch, out)
+            _draw(layer, position - scene.camera, angle, stretch, out)
     return out

@@ -12,8 +12,8 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from videojam_jax.data import physics
-from videojam_jax.data.shapes import SHAPES, Shape
+from videojam_jax.data import figures, physics
+from videojam_jax.data.shapes import FIGURE, SHAPES, WHEEL, Shape
 
 COLOURS = {
     "red": (230, 25, 25),
@@ -32,13 +32,17 @@ LONGEST_EVENT = 24
 
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """How a body looks; `radius` is its circumradius in pixels, `rod` its pendulum's length."""
+    """How a body looks; `radius` is its circumradius in pixels, `rod` its pendulum's length.
+
+    A figure's `limbs` are drawn instead of its shape; its radius is half its height.
+    """
 
     shape: Shape
     colour: str
     texture: str
     radius: float
     rod: float = 0.0
+    limbs: tuple[figures.Limb, ...] = ()
 
     @property
     def mass(self) -> float:
@@ -52,7 +56,8 @@ class Track:
 
     `stretch`, where given, is how much wider and higher than itself, in its own axes, the
     body is drawn in each frame. No law does that: it is there for clips that are wrong on
-    purpose, and the flow knows nothing of it.
+    purpose, and the flow knows nothing of it. `limbs` are a figure's: the joint's way and the
+    angle of each of its body's limbs; its own position is the hips', its angle the trunk's.
     """
 
     position: Float[np.ndarray, "t 2"]
@@ -60,6 +65,7 @@ class Track:
     angle: Float[np.ndarray, "t"]
     rod: float = 0.0
     stretch: Float[np.ndarray, "t 2"] | None = None
+    limbs: tuple[tuple[Float[np.ndarray, "t 2"], Float[np.ndarray, "t"]], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,6 +339,135 @@ def _spin(stage: _Stage, bodies: tuple[Body, ...]):
     return tracks, (), {}
 
 
+def _wheel(stage: _Stage, bodies: tuple[Body, ...]):
+    """A wheel turns about an axle that stands."""
+    direction = stage.sign()
+    rate = direction * stage.between(0.14, 0.4)
+    (body,) = bodies
+    low, high = stage.room(body, 1.0)
+    place = low + (high - low) * (0.15 + 0.7 * stage.rng.random(2))
+    angle = stage.between(0, 2 * math.pi) + rate * stage.times
+    track = Track(np.tile(place, (stage.frames, 1)), np.zeros((stage.frames, 2)), angle)
+    return [track], (), {"direction": direction, "rate": rate}
+
+
+def figure_track(
+    stage_times: Float[np.ndarray, "s"],
+    pose: figures.Pose,
+    hips: Float[np.ndarray, "s 2"],
+    height: float,
+    direction: float,
+) -> Track:
+    """A figure of `height` pixels from its pose and its hips' way at close times.
+
+    `stage_times` are the times, in frames, of pose and hips; of those that are whole numbers
+    the frames are made. A figure of direction -1 faces left.
+    """
+    mirror = np.array([direction, 1.0])
+    whole = slice(None, None, figures.SUBSTEPS)
+    velocity = np.gradient(hips, stage_times, axis=0)
+    limbs = tuple(
+        # Drawn angles are clockwise on the screen, a figure's are against it.
+        ((hips + height * joint * mirror)[whole], -direction * angle[whole])
+        for joint, angle in figures.limb_places(pose)
+    )
+    return Track(
+        hips[whole], velocity[whole], direction * pose.trunk[whole], limbs=limbs
+    )
+
+
+def _fine(stage: _Stage) -> Float[np.ndarray, "s"]:
+    return np.arange(stage.last * figures.SUBSTEPS + 1) / figures.SUBSTEPS
+
+
+def _crosses(
+    stage: _Stage, hips: Float[np.ndarray, "s 2"], reach: float, direction: float
+) -> Float[np.ndarray, "s 2"]:
+    """The hips' way, mirrored for its direction and put where it fits across the frame."""
+    hips = hips * np.array([direction, 1.0])
+    low, high = hips[:, 0].min() - reach, hips[:, 0].max() + reach
+    free = stage.width - 1 - (high - low)
+    start = stage.between(min(free, 0.0), max(free, 0.0)) if free < 0 else free * stage.rng.random()
+    return hips + np.array([start - low, 0.0])
+
+
+def _go(stage: _Stage, bodies: tuple[Body, ...], jog: bool):
+    """A figure on its feet: the leg that stands does not slip."""
+    (body,), direction, times = bodies, stage.sign(), _fine(stage)
+    height, ground = 2 * body.radius, stage.between(0.86, 0.95) * stage.height
+    if jog:
+        steps, swing, knee, arms, lean = stage.between(2.0, 2.6), 0.54, 1.5, 0.75, 0.22
+    else:
+        steps, swing, knee, arms, lean = stage.between(1.7, 2.3), 0.42, 0.6, 0.40, 0.04
+    swing *= stage.between(0.85, 1.0)
+    # A clip of many frames shows more steps, each as long as in a short one.
+    rate = math.pi * steps / stage.event
+    phase = stage.between(0, 2 * math.pi) + rate * times
+    pose = figures.gait(phase, swing, knee, arms, lean)
+    # The leg that goes backwards carries; the other passes it with its knee bent.
+    hips = height * figures.planted(figures.tips(pose)[2:], np.where(np.cos(phase) < 0, 0, 1))
+    hips = _crosses(stage, hips, 0.2 * height, direction)
+    hips[:, 1] += ground - height * LIMB_END
+    track = figure_track(times, pose, hips, height, direction)
+    laws = {"ground": ground, "direction": direction, "phase": phase[0], "rate": rate}
+    return [track], (Solid((0.0, ground), (0.0, -1.0)),), laws
+
+
+def _walk(stage: _Stage, bodies: tuple[Body, ...]):
+    return _go(stage, bodies, jog=False)
+
+
+def _jog(stage: _Stage, bodies: tuple[Body, ...]):
+    return _go(stage, bodies, jog=True)
+
+
+def _jump(stage: _Stage, bodies: tuple[Body, ...]):
+    """A figure squats, flies on a parabola and lands."""
+    (body,), direction, times = bodies, stage.sign(), _fine(stage)
+    height, ground = 2 * body.radius, stage.between(0.86, 0.95) * stage.height
+    off = stage.between(0.18, 0.28) * stage.event
+    down = stage.between(0.75, 0.85) * stage.event
+    air = np.clip((times - off) / (down - off), 0, 1)
+    # A squat before it leaves the ground and after it is back, legs drawn up in between.
+    before = np.sin(np.pi * np.clip(times / off, 0, 1))
+    after = np.sin(np.pi * np.clip((times - down) / (0.2 * stage.event), 0, 1))
+    amount = 0.75 * before + 0.85 * np.sin(np.pi * air) + 0.75 * after
+    raised = 2.4 * np.sin(np.pi * np.clip((times - 0.6 * off) / (down - 0.6 * off), 0, 1)) ** 2
+    pose = figures.squat(amount, raised)
+    reach = figures.tips(pose)[2:, :, 1].max(0)
+    most = ground - height * (1.0 + LIMB_END)
+    top = stage.between(0.6, 1.0) * max(most, 0.1 * stage.side)
+    lift = 4 * top * air * (1 - air)
+    # In the air it is the parabola of the feet of a figure that stands; the legs come to it.
+    stand = reach[0]
+    y = np.where((air > 0) & (air < 1), -stand * height - lift, -reach * height)
+    wide = stage.between(0.15, 0.4) * stage.width
+    hips = _crosses(stage, np.stack([wide * air, y], -1), 0.2 * height, direction)
+    hips[:, 1] += ground - height * LIMB_END
+    track = figure_track(times, pose, hips, height, direction)
+    laws = {"ground": ground, "direction": direction, "off": off, "down": down}
+    laws["gravity"] = 8 * top / (down - off) ** 2
+    return [track], (Solid((0.0, ground), (0.0, -1.0)),), laws
+
+
+def _cartwheel(stage: _Stage, bodies: tuple[Body, ...]):
+    """A figure turns over hands and feet, each of which stands while it carries."""
+    (body,), direction, times = bodies, stage.sign(), _fine(stage)
+    height, ground = 2 * body.radius, stage.between(0.86, 0.95) * stage.height
+    turn = stage.between(2.2, 3.0) * times / stage.event
+    turn = turn + stage.between(-0.3, 0.3)
+    pose = figures.cartwheel(turn)
+    hips = height * figures.planted(figures.tips(pose))
+    hips = _crosses(stage, hips, 0.25 * height, direction)
+    hips[:, 1] += ground - height * LIMB_END
+    track = figure_track(times, pose, hips, height, direction)
+    laws = {"ground": ground, "direction": direction, "rate": turn[-1] / stage.last}
+    return [track], (Solid((0.0, ground), (0.0, -1.0)),), laws
+
+
+# How far a limb's end reaches past its joint, of the height.
+LIMB_END = 0.05
+
 KINDS = {
     "fall": _fall,
     "bounce": _bounce,
@@ -340,8 +475,25 @@ KINDS = {
     "roll": _roll,
     "swing": _swing,
     "spin": _spin,
+    "wheel": _wheel,
+    "walk": _walk,
+    "jog": _jog,
+    "jump": _jump,
+    "cartwheel": _cartwheel,
 }
-_MOST_BODIES = {"collide": 2}
+# Those that bodies of any shape show; the others have one of their own.
+OF_BODIES = ("fall", "bounce", "collide", "roll", "swing", "spin")
+OF_FIGURES = ("walk", "jog", "jump", "cartwheel")
+# Whose captions say which way.
+DIRECTED = ("roll", "wheel", *OF_FIGURES)
+_MOST_BODIES = {"collide": 2, "wheel": 1, **dict.fromkeys(OF_FIGURES, 1)}
+# A figure's height, of the frame's shorter side: as large as leaves it room to move.
+_HEIGHTS = {
+    "walk": (0.66, 0.8),
+    "jog": (0.54, 0.62),
+    "jump": (0.48, 0.58),
+    "cartwheel": (0.50, 0.56),
+}
 
 
 def _cast(
@@ -355,6 +507,14 @@ def _cast(
         low, high = 0.14, 0.19  # these need room to move
     bodies = []
     for colour in rng.permutation(list(COLOURS))[:count]:
+        if kind in OF_FIGURES:
+            radius = 0.5 * stage.between(*_HEIGHTS[kind]) * stage.side
+            bodies.append(Body(FIGURE, str(colour), "plain", radius, limbs=figures.LIMBS))
+            continue
+        if kind == "wheel":
+            radius = stage.between(0.2, 0.3) * stage.side
+            bodies.append(Body(WHEEL, str(colour), "quarters", radius))
+            continue
         shape = SHAPES[names[rng.integers(len(names))]]
         radius = stage.between(low, high) * stage.side * count**-0.4
         radius = min(radius * shape.spread, 0.28 * stage.side)
@@ -405,4 +565,8 @@ def make_scene(
     bodies = tuple(
         dataclasses.replace(body, rod=track.rod) for body, track in zip(bodies, tracks, strict=True)
     )
-    return Scene(kind, bodies, tuple(tracks), _pan(stage, pan), solids, laws)
+    camera = _pan(stage, pan)
+    if kind in OF_FIGURES:  # it follows them, so that they stay in sight
+        way = laws["direction"] * np.abs(camera).max(1) * np.sign(stage.times - stage.last / 2)
+        camera = np.stack([way, np.zeros(frames)], -1)
+    return Scene(kind, bodies, tuple(tracks), camera, solids, laws)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from videojam_jax.data.figures import AREA
+
 RING_HOLE = 0.45  # inner radius of the ring
 
 Points = Float[np.ndarray, "..."]
@@ -105,3 +107,9 @@ SHAPES = {
         Shape("star", _star, _STAR_AREA, math.cos(math.radians(36)), 1.0, math.pi / 2, 1.4),
     )
 }  # fmt: skip
+
+# Not among the bodies' shapes, as each has a motion of its own: a disc with quarters, whose turn
+# is seen, and a figure, whose outline is its limbs' (`figures.LIMBS`); its radius is half its
+# height, and its centre the hips.
+WHEEL = Shape("wheel", _disc, math.pi, 1.0, 1.0, 0.0, 1.0, True, 0.5)
+FIGURE = Shape("figure", _disc, 4 * AREA, 1.0, 1.0, 0.0, 1.0)

@@ -26,15 +26,18 @@ class Scenery:
     """What simulated clips show: motions and shapes are drawn with equal chance.
 
     "collide" shows at most two bodies, and a single one collides with a wall; "roll" takes the
-    round shapes, so it needs a disc or a ring. The camera moves in half of the clips. Classical
-    flow needs textures; plain surfaces are easier to learn, and the exact flow is exact all the
+    round shapes, so it needs a disc or a ring. A wheel and a figure have shapes of their own and
+    are alone. The camera moves in half of the clips. Classical flow needs textures; plain surfaces are easier to learn, and the exact flow is exact all the
     same.
 
     Raises:
       UserError: a value that cannot be used.
     """
 
-    kinds: tuple[str, ...] = config_key(KINDS, "of motion")
+    kinds: tuple[str, ...] = config_key(
+        scenes.OF_BODIES,
+        "of motion: those of bodies, wheel, and a figure's walk, jog, jump and cartwheel",
+    )
     bodies: tuple[int, int] = config_key((1, 3), "fewest and most bodies in a clip", minimum=1)
     pan: float = config_key(1.0, "fastest camera, pixels a frame; 0 fixes it", minimum=0.0)
     shapes: tuple[str, ...] = config_key(tuple(SHAPES), "of the bodies")
