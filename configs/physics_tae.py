@@ -1,4 +1,4 @@
-"""The temporal autoencoder of configs/physics.py: 4 x 8 x 8, 12 channels, about 1 M parameters.
+"""The temporal autoencoder of configs/physics.py: 2 x 8 x 8, 12 channels, about 2 M parameters.
 
     videojam train --config configs/physics_tae.py --workdir OUT/tae
     videojam convert OUT/tae --out physics_tae
@@ -16,7 +16,7 @@ KINDS = ("walk", "jog", "jump", "cartwheel", "wheel", "fall", "bounce", "roll", 
 def get_config() -> ConfigDict:
     return ConfigDict(
         {
-            "clip": {"frames": 16, "height": 40, "width": 40, "fps": 8.0},
+            "clip": {"frames": 16, "height": 32, "width": 32, "fps": 8.0},
             "source": {
                 "name": "simulated",
                 "clips": 100_000,
@@ -28,11 +28,11 @@ def get_config() -> ConfigDict:
             },
             "motion": {"flow": "exact"},
             "tae": {
-                "compression": (4, 8, 8),
+                "compression": (2, 8, 8),
                 "channels": 12,
                 "patch": 4,
-                "width": 32,
-                "multipliers": (1, 2, 2),
+                "width": 48,
+                "multipliers": (1, 2),
                 "blocks": 1,
                 "norm": False,
                 "attention": False,
@@ -40,14 +40,14 @@ def get_config() -> ConfigDict:
             "reconstruction": {"l1": 0.5, "l2": 1.0, "gradient": 0.5, "flow_share": 0.34,
                                "image_share": 0.0, "held_out": 64},
             "optimizer": {
-                "learning_rate": 3e-3,
+                "learning_rate": 1.2e-3,
                 "warmup_steps": 100,
                 "decay_steps": 2_000,
                 "b2": 0.99,
                 "ema_decay": 0.995,
             },
             "train": {
-                "steps": 6_000,
+                "steps": 4_500,
                 "batch_size": 8,
                 "log_every": 50,
                 "checkpoint_every": 500,

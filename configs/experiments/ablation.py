@@ -9,10 +9,10 @@ The base is trained, then for as many further steps (a) plainly, the control, an
 VideoJAM; then every row is sampled from the same captions and noise, measured and compared.
 Ends by naming OUT/ablation/report.html.
 
-tiny: configs/quickstart.py, one seed, on two CPU cores in minutes. It shows that the
-machinery works, and little of the method.
-small: configs/physics_minutes.py, two seeds; meant for one
-GPU of 16 GB or more in under 25 minutes, in several calls if need be. Not run yet.
+quickstart: control and VideoJAM from the base that is in the package, a few hundred steps, on two
+CPU cores in minutes (launch/quickstart.sh).
+tiny: the same for 3,000 steps, three seeds of fine-tuning and all rows; on two CPU cores a night.
+small: the same with larger batches for longer, two seeds; meant for one GPU in minutes. Not run yet.
 paper, paper_30b: the 4B and 30B configs, on the paper's hardware, captions from a file.
 OUT/data holds the prepared latents; a run that is trained already is named as
 `--config.runs.base=/RUNS/dit_4b`. Not run by us.
@@ -23,23 +23,44 @@ from ml_collections import ConfigDict
 
 def get_config(arg: str = "tiny") -> ConfigDict:
     size = {
-        "tiny": {
-            "runs": runs("../quickstart.py"),
+        "quickstart": {
+            "experiment": {"rows": ("base", "control", "videojam")},
+            "runs": PHYSICS,
+            "change": {
+                "source": {"clips": 2048},
+                "optimizer": {"warmup_steps": 20, "decay_steps": 200},
+                "train": {"steps": 300, "log_every": 25},
+            },
             "held_out": {"source": {"seed": 1}},
-            "clips": 64,
+            "clips": 48,
+        },
+        "tiny": {
+            "runs": PHYSICS,
+            "held_out": {"source": {"seed": 1}},
+            "seeds": (0, 1, 2),
+            "clips": 384,
         },
         "small": {
-            "runs": runs("../physics_minutes.py"),
+            "runs": PHYSICS,
+            "change": {"train": {"batch_size": 64, "steps": 6_000}},
             "held_out": {"source": {"seed": 1}},
             "seeds": (0, 1),
-            "clips": 128,
+            "clips": 512,
         },
         "paper": {"runs": runs("../dit_4b.py", "../videojam_4b.py"), "clips": 128,
                   "prompts": "videojam_bench.txt"},
         "paper_30b": {"runs": runs("../dit_30b.py", "../videojam_30b.py"), "clips": 128,
                       "prompts": "videojam_bench.txt"},
     }[arg]  # fmt: skip
-    return ConfigDict({"experiment": {"name": "ablation"}, **size})
+    experiment = {"name": "ablation", **size.pop("experiment", {})}
+    return ConfigDict({"experiment": experiment, **size})
+
+
+PHYSICS = {
+    "base": "builtin:physics_base",
+    "control": "../physics.py:control",
+    "videojam": "../physics.py:videojam",
+}
 
 
 def runs(base: str, videojam: str = "") -> dict:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 FAR, MIDDLE, NEAR = 0.48, 0.78, 1.0  # brightness
 TRUNK, ARM, THIGH, SHIN = 0.30, 0.36, 0.25, 0.25  # lengths
-HEAD = 0.13  # radius
+HEAD = 0.145  # radius
 NECK = TRUNK + 0.8 * HEAD  # from the hips to the middle of the head
 HEIGHT = THIGH + SHIN + NECK + HEAD  # of one that stands, in its own unit: about 1
 SUBSTEPS = 16  # a frame, for the ground's sake
@@ -40,14 +40,14 @@ class Limb:
 
 # In the order they are drawn.
 LIMBS = (
-    Limb(ARM, 0.042, FAR),
-    Limb(THIGH, 0.062, FAR),
-    Limb(SHIN, 0.055, FAR),
-    Limb(TRUNK, 0.088, MIDDLE),
+    Limb(ARM, 0.05, FAR),
+    Limb(THIGH, 0.075, FAR),
+    Limb(SHIN, 0.067, FAR),
+    Limb(TRUNK, 0.105, MIDDLE),
     Limb(0.0, HEAD, MIDDLE),
-    Limb(THIGH, 0.062, NEAR),
-    Limb(SHIN, 0.055, NEAR),
-    Limb(ARM, 0.042, NEAR),
+    Limb(THIGH, 0.075, NEAR),
+    Limb(SHIN, 0.067, NEAR),
+    Limb(ARM, 0.05, NEAR),
 )
 AREA = sum(math.pi * limb.thickness**2 + 2 * limb.thickness * limb.length for limb in LIMBS)
 

@@ -396,7 +396,7 @@ def _go(stage: _Stage, bodies: tuple[Body, ...], jog: bool):
     (body,), direction, times = bodies, stage.sign(), _fine(stage)
     height, ground = 2 * body.radius, stage.between(0.86, 0.95) * stage.height
     if jog:
-        steps, swing, knee, arms, lean = stage.between(2.0, 2.6), 0.54, 1.5, 0.75, 0.22
+        steps, swing, knee, arms, lean = stage.between(1.9, 2.4), 0.50, 1.5, 0.75, 0.22
     else:
         steps, swing, knee, arms, lean = stage.between(1.7, 2.3), 0.42, 0.6, 0.40, 0.04
     swing *= stage.between(0.85, 1.0)
@@ -466,7 +466,7 @@ def _cartwheel(stage: _Stage, bodies: tuple[Body, ...]):
 
 
 # How far a limb's end reaches past its joint, of the height.
-LIMB_END = 0.05
+LIMB_END = 0.067
 
 KINDS = {
     "fall": _fall,
@@ -490,9 +490,9 @@ _MOST_BODIES = {"collide": 2, "wheel": 1, **dict.fromkeys(OF_FIGURES, 1)}
 # A figure's height, of the frame's shorter side: as large as leaves it room to move.
 _HEIGHTS = {
     "walk": (0.66, 0.8),
-    "jog": (0.54, 0.62),
-    "jump": (0.48, 0.58),
-    "cartwheel": (0.50, 0.56),
+    "jog": (0.62, 0.70),
+    "jump": (0.52, 0.60),
+    "cartwheel": (0.56, 0.62),
 }
 
 
