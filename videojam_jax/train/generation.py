@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from videojam_jax.checkpoints.read import read_architecture, restore_params
-from videojam_jax.config import modelling, preparing
+from videojam_jax.config import modelling, preparing, training
 from videojam_jax.config.loading import beside
 from videojam_jax.data import loader, records
 from videojam_jax.errors import UserError
@@ -18,6 +18,7 @@ from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.sample.writer import make_writer
 from videojam_jax.train import throughput
+from videojam_jax.train.floor import floors
 from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.run_log import RunLog
 from videojam_jax.train.state import TrainState
@@ -78,6 +79,13 @@ class Generation:
             flops = sum(throughput.step_flops(config).values())
             values["mfu"] = flops * steps_per_second / (peak * devices)
         return values
+
+    def floors(self) -> dict[str, float]:
+        """The linear floors of its losses, see `diffusion/floor.py`."""
+        config = self._config
+        return floors(
+            self._dataset, config.model.patch, config.model.motion, training.loss_options(config)
+        )
 
     def from_run(self, other: Path, abstract: TrainState):
         return params_of(self._config, other, abstract)
