@@ -36,8 +36,8 @@ class Generation:
         self._config, self._mesh = config, mesh
         self._dataset = loader.open_dataset(beside(section.dataset, workdir))
         _check_dataset(self._dataset, config)
-        for line in _other_settings(self._dataset, config):
-            print(line, flush=True)
+        for line in [*_other_settings(self._dataset, config), *modelling.proportions(config)]:
+            print(f"note: {line}", flush=True)
         self.title = "VideoJAM" if config.model.motion else "base model"
         self.clips = len(self._dataset)
         self.architecture = modelling.architecture(config)
@@ -175,7 +175,7 @@ def _other_settings(dataset, config: FrozenConfigDict) -> list[str]:
         before, says = (tree.get(section, {}).get(key, defaults.get(key)) for tree in (there, now))
         if there and before != says:
             found.append(
-                f"note: {dataset.folder} was prepared with config.{section}.{key} = {before!r}, "
+                f"{dataset.folder} was prepared with config.{section}.{key} = {before!r}, "
                 f"where this config says {says!r}; it is trained on as it is"
             )
     return found
