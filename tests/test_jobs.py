@@ -74,6 +74,10 @@ def test_fifty_steps_are_trained_and_sampled_on_the_way(runs):
     rows = [json.loads(line) for line in (root / "videojam" / "metrics.jsonl").open()]
     assert [row["step"] for row in rows] == list(range(5, 51, 5))
     assert {"appearance_loss", "motion_loss", "grad_norm"} <= set(rows[0])
+    for name in ("appearance_floor", "motion_floor"):
+        assert len({row[name] for row in rows}) == 1 and 0 < rows[0][name] < 2
+    assert "linear floor of the loss: appearance " in printed["train"]
+    assert "note: a token of both halves has 192 + 192 numbers" in printed["train"]
     samples = root / "videojam" / "samples" / "step_00000050"
     assert json.loads((samples / "samples.json").read_text())["step"] == 50
     assert list((root / "videojam" / "tensorboard").iterdir())

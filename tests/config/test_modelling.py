@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax.config import loading, sampling, training
+from videojam_jax.config import loading, modelling, sampling, training
 from videojam_jax.diffusion import schedule
 from videojam_jax.diffusion.loss import LossOptions
 
@@ -36,3 +36,19 @@ def test_every_number_of_the_loss_is_the_config_s():
         assert getattr(wanted, field.name) != field.default, field.name
     keys = {f"loss.{key}": str(value) for key, value in dataclasses.asdict(wanted).items()}
     assert training.loss_options(config(**keys)) == wanted
+
+
+@pytest.mark.parametrize("motion", ["True", "False"])
+def test_a_trunk_narrower_than_eight_tokens_is_told_of(motion):
+    # Latents of 4 x 4 x 48 channels, a token of 1 x 1 x 1: 96 numbers of both halves.
+    keys = {"model.motion": motion, "model.patch": "(1,1,1)", "model.trunk.heads": "2"}
+    enough = config(**keys, **{"model.trunk.width": "768"})
+    assert modelling.proportions(enough) == []
+    (said,) = modelling.proportions(config(**keys, **{"model.trunk.width": "764"}))
+    assert "48 + 48 numbers" in said and "width = 764" in said and "\n" not in said
+
+
+@pytest.mark.parametrize("name", ["dit_4b", "videojam_4b", "dit_30b", "videojam_30b"])
+def test_the_paper_s_proportions_are_not_told_of(name):
+    path = tiny_run.ROOT / "configs" / f"{name}.py"
+    assert modelling.proportions(loading.load(str(path), {})) == []

@@ -4,9 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special
+from scipy import integrate, special, stats
 
-from videojam_jax.diffusion.path import interpolate, sample_time, target_velocity
+from videojam_jax.diffusion.path import (
+    interpolate,
+    sample_time,
+    target_velocity,
+    time_quadrature,
+)
 from videojam_jax.errors import UserError
 
 
@@ -71,9 +76,27 @@ def test_uniform_times_have_uniform_quantiles():
     np.testing.assert_allclose(np.quantile(t, q), q, atol=0.012)
 
 
+@pytest.mark.parametrize(
+    ("kind", "mean", "std"),
+    [("uniform", 9.0, 1.0), ("logit_normal", 0.0, 1.0), ("logit_normal", -2.0, 1.5)],
+)
+def test_quadrature_is_the_integral_over_the_times_that_are_drawn(kind, mean, std):
+    def steep(t):  # at both ends
+        return 1e-6 / (1e-6 * t**2 + (1 - t) ** 2) + 1e-6 / (t**2 + 1e-6)
+
+    density = stats.logistic.pdf if kind == "uniform" else stats.norm(mean, std).pdf
+    wanted, _ = integrate.quad(
+        lambda logit: steep(special.expit(logit)) * density(logit), -40, 40, limit=500
+    )
+    t, weights = time_quadrature(kind, mean, std)
+    np.testing.assert_allclose(weights @ steep(t), wanted, rtol=1e-6)
+
+
 def test_unknown_time_sampling_is_named_with_what_is_known():
     with pytest.raises(UserError, match="'cosine'.*logit_normal.*uniform"):
         sample_time(jax.random.key(0), 2, "cosine", 0.0, 1.0)
+    with pytest.raises(UserError, match="'cosine'"):
+        time_quadrature("cosine", 0.0, 1.0)
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, float("nan")])

@@ -36,6 +36,7 @@ def test_the_plan_answers_every_question(on_eight):
     for title in titles:
         assert f"\n{title}" in printed
         assert f"\n## {title}" in markdown
+    assert "more than an eighth of config.model.trunk.width" in printed
 
 
 def test_what_is_counted_is_what_the_closed_form_says(on_eight):

@@ -20,6 +20,9 @@ from videojam_jax.models.text.bytes import ByteEncoder
 from videojam_jax.parallel.mesh import check_model, make_mesh
 from videojam_jax.text import Text
 
+# Of a trunk at least, and of a token with both halves. The paper has 24.
+WIDTH_TO_TOKEN = 8
+
 
 def latent_shape(config: FrozenConfigDict) -> tuple[int, int, int, int]:
     """`(t, h, w, c)` of one clip's latent; UserError if it does not divide into patches."""
@@ -86,6 +89,26 @@ def mesh(config: FrozenConfigDict, devices: Sequence[jax.Device] | None = None) 
     made = make_mesh(config.mesh.to_dict(), devices)
     check_model(made, heads=config.model.trunk.heads, tokens=token_count(config))
     return made
+
+
+def proportions(config: FrozenConfigDict) -> list[str]:
+    """What is to be said of a trunk too narrow for its tokens: a sentence, or nothing.
+
+    Also of a base: its trunk and its tokens are those of the VideoJAM that is made from it, and
+    then it is too late.
+    """
+    section = config.model
+    half, width = math.prod(section.patch) * latent_shape(config)[-1], section.trunk.width
+    if WIDTH_TO_TOKEN * 2 * half <= width:
+        return []
+    whose = "both halves has" if section.motion else "a VideoJAM of this base would have"
+    return [
+        f"a token of {whose} {half} + {half} numbers, more than an eighth of "
+        f"config.model.trunk.width = {width} (the paper: 64 + 64 through 3,072). A velocity holds "
+        "the noise, so all of them have to come out of the trunk again, and the motion's take "
+        "room from the appearance's: use a smaller config.model.patch, fewer latent channels or a "
+        "wider trunk"
+    ]
 
 
 def token_count(config: FrozenConfigDict) -> int:

@@ -10,6 +10,7 @@ from videojam_jax.experiments import sampling_stages
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.report import curves
+from videojam_jax.report.floor import against_floors
 from videojam_jax.report.page import Section
 from videojam_jax.train.program import parameter_count
 
@@ -29,7 +30,7 @@ LABELS = {
 
 
 def losses(setting: Setting) -> Section:
-    """The losses of all trainings, as far as runs have a log."""
+    """The losses of all trainings, as far as runs have a log, and what they say of learning."""
     drawn = []
     for seed in setting.config.seeds:
         for kind in setting.kinds:
@@ -37,7 +38,7 @@ def losses(setting: Setting) -> Section:
             if path.is_file():
                 name = LABELS[kind] + (f", seed {seed}" if len(setting.config.seeds) > 1 else "")
                 drawn.append(curves.LoggedRun(name, curves.read_metrics(path)))
-    return Section("Losses in training", parts=curves.draw(drawn))
+    return Section("Losses in training", parts=[*curves.draw(drawn), *against_floors(drawn)])
 
 
 def making(setting: Setting) -> Section:

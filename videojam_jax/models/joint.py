@@ -20,8 +20,8 @@ from videojam_jax.text import Text
 
 
 def patchify(
-    latent: Float[Array, "b t h w c"], patch: tuple[int, int, int]
-) -> Float[Array, "b n f"]:
+    latent: Float[Array | np.ndarray, "b t h w c"], patch: tuple[int, int, int]
+) -> Float[Array | np.ndarray, "b n f"]:
     """Latent to one row of features a token; UserError if it does not divide."""
     p, q, r = patch
     _, t, h, w, _ = latent.shape

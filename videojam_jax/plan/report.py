@@ -4,6 +4,7 @@ import collections
 import dataclasses
 from typing import Any
 
+from videojam_jax.config import modelling
 from videojam_jax.plan.plan import Job, Plan
 from videojam_jax.plan.roofline import ASSUMPTIONS, EFFICIENCY
 from videojam_jax.plan.tables import Table, quantity
@@ -112,6 +113,7 @@ def _parameters(plan: Plan) -> Table:
         (f"{total / 1e9:.2f} B in all, of which the trunk {trunk / 1e9:.2f} B, and the trunk "
         f"without cross-attention {(trunk - cross) / 1e9:.2f} B"),
         "counted: every trained array; frozen autoencoders and text encoders are not in it",
+        *modelling.proportions(plan.config),
     ]
     return Table("Parameters", ["module", "in the program", "closed form", "share"], rows, notes)
 

@@ -13,11 +13,18 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from videojam_jax.errors import UserError
-from videojam_jax.report.figures import COLOURS, PANEL, TEXT_COLOUR, Figure, to_svg
+from videojam_jax.report.figures import COLOURS, DASHES, PANEL, TEXT_COLOUR, Figure, to_svg
 
-# Titles of the panels and the key that each of them shows.
-PANELS = (("Appearance loss", "appearance_loss"), ("Motion loss", "motion_loss"))
+# Titles of the panels, the key that each of them shows, and that of its linear floor.
+PANELS = (
+    ("Appearance loss", "appearance_loss", "appearance_floor"),
+    ("Motion loss", "motion_loss", "motion_floor"),
+)
 MOST_POINTS = 1500
+FLOOR = (
+    "The linear floor is the loss of the best linear guess from each token's own noisy reading, "
+    "without the other tokens and the text: a model that uses these ends well below it."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +85,12 @@ def series(rows: Sequence[dict], key: str) -> Float[np.ndarray, "n 2"]:
     return np.asarray(points, np.float64).reshape(-1, 2)
 
 
+def floor_of(run: LoggedRun, key: str) -> float | None:
+    """The linear floor that a run told last; None where it tells none, as older ones."""
+    told = series(run.rows, key)
+    return float(told[-1, 1]) if len(told) else None
+
+
 def _limits(
     raw: Sequence[Float[np.ndarray, "_n"]], whole: Sequence[Float[np.ndarray, "_n"]]
 ) -> tuple[float, float] | None:
@@ -91,20 +104,44 @@ def draw(curves: Sequence[LoggedRun]) -> list[Figure]:
     """The losses as a figure; none where there is nothing to draw.
 
     One panel for each part of the loss that any run has: faint the values as they
-    were logged, over them a line smoothed over a fiftieth of the run.
+    were logged, over them a line smoothed over a fiftieth of the run; dashed the linear
+    floor (`diffusion/floor.py`) of the runs that tell theirs.
     """
     coloured = list(zip(itertools.cycle(COLOURS), curves, strict=False))
-    painters = []
-    for title, key in PANELS:
+    painters, floors = [], []
+    for title, key, floor_key in PANELS:
         drawn = [(colour, curve) for colour, curve in coloured if len(series(curve.rows, key))]
         if drawn:
-            painters.append(functools.partial(_paint, title=title, key=key, drawn=drawn))
-    return [Figure(to_svg(painters, [PANEL] * len(painters)))] if painters else []
+            lines = _floor_lines([run for _, run in drawn], floor_key)
+            floors += lines
+            painters.append(
+                functools.partial(_paint, title=title, key=key, drawn=drawn, floors=lines)
+            )
+    if not painters:
+        return []
+    return [Figure(to_svg(painters, [PANEL] * len(painters)), FLOOR if floors else "")]
 
 
-def _paint(axes: Axes, title: str, key: str, drawn: Sequence[tuple[str, LoggedRun]]) -> None:
+def _floor_lines(runs: Sequence[LoggedRun], key: str) -> list[tuple[str, float]]:
+    """Labels and values: one line where the floors are the same, as from the same clips."""
+    distinct: dict[str, tuple[str, float]] = {}
+    for run in runs:
+        floor = floor_of(run, key)
+        if floor is not None:
+            distinct.setdefault(f"{floor:.3g}", (f"linear floor, {run.name}", floor))
+    lines = list(distinct.values())
+    return lines if len(lines) > 1 else [("linear floor", floor) for _, floor in lines]
+
+
+def _paint(
+    axes: Axes,
+    title: str,
+    key: str,
+    drawn: Sequence[tuple[str, LoggedRun]],
+    floors: Sequence[tuple[str, float]],
+) -> None:
     """One part of the loss, for every run that has it, in its colour."""
-    raw, whole = [], []
+    raw, whole = [], [np.array([floor for _, floor in floors])]
     for colour, curve in drawn:
         points = series(curve.rows, key)
         line = smooth(points[:, 1], len(points) // 50)
@@ -114,6 +151,8 @@ def _paint(axes: Axes, title: str, key: str, drawn: Sequence[tuple[str, LoggedRu
         axes.plot(steps, line[::every], color=colour, linewidth=1.8, label=curve.name)
         raw.append(points[:, 1])
         whole.append(line)
+    for (label, floor), dash in zip(floors, itertools.cycle(DASHES[1:]), strict=False):
+        axes.axhline(floor, color=TEXT_COLOUR, linestyle=dash, linewidth=1.2, label=label)
     if limits := _limits(raw, whole):
         axes.set_ylim(*limits)
     axes.set_title(title)

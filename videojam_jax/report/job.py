@@ -14,6 +14,7 @@ from videojam_jax.data import loader
 from videojam_jax.measure import bodies
 from videojam_jax.parallel import distributed
 from videojam_jax.report.curves import LoggedRun, draw, read_metrics
+from videojam_jax.report.floor import against_floors
 from videojam_jax.report.page import FLOW_COLOURS, ClipGrid, Headline, Section, write_report
 from videojam_jax.report.table import Quantity, QuantityTable
 from videojam_jax.sample.clips import Clips, to_clips
@@ -81,7 +82,7 @@ def compare(
         headline=_headline(shown, captions),
         sections=[
             Section("Measured", parts=[QuantityTable("", _measure(shown))]),
-            Section("Losses", parts=draw(losses)),
+            Section("Losses", parts=[*draw(losses), *against_floors(losses)]),
             Section("Clips", f"One row a caption. {FLOW_COLOURS}", [grid]),
             Section("How this was made", parts=[facts]),
             Section("Notes", parts=[UNEVEN]),

@@ -87,6 +87,9 @@ class Autoencoding:
             "frames_per_second_per_device": steps_per_second * frames,
         }
 
+    def floors(self) -> dict[str, float]:
+        return {}
+
     def from_run(self, other: Path, abstract: TrainState):
         params, step = restore_params(
             other, abstract.params, self.architecture, ema=True

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from videojam_jax.checkpoints.read import read_architecture, restore_params
-from videojam_jax.config import modelling, preparing
+from videojam_jax.config import modelling, preparing, training
 from videojam_jax.config.loading import beside
 from videojam_jax.data import loader, records
 from videojam_jax.errors import UserError
@@ -18,6 +18,7 @@ from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.sample.writer import make_writer
 from videojam_jax.train import throughput
+from videojam_jax.train.floor import floors
 from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.run_log import RunLog
 from videojam_jax.train.state import TrainState
@@ -35,8 +36,8 @@ class Generation:
         self._config, self._mesh = config, mesh
         self._dataset = loader.open_dataset(beside(section.dataset, workdir))
         _check_dataset(self._dataset, config)
-        for line in _other_settings(self._dataset, config):
-            print(line, flush=True)
+        for line in [*_other_settings(self._dataset, config), *modelling.proportions(config)]:
+            print(f"note: {line}", flush=True)
         self.title = "VideoJAM" if config.model.motion else "base model"
         self.clips = len(self._dataset)
         self.architecture = modelling.architecture(config)
@@ -78,6 +79,13 @@ class Generation:
             flops = sum(throughput.step_flops(config).values())
             values["mfu"] = flops * steps_per_second / (peak * devices)
         return values
+
+    def floors(self) -> dict[str, float]:
+        """The linear floors of its losses, see `diffusion/floor.py`."""
+        config = self._config
+        return floors(
+            self._dataset, config.model.patch, config.model.motion, training.loss_options(config)
+        )
 
     def from_run(self, other: Path, abstract: TrainState):
         return params_of(self._config, other, abstract)
@@ -167,7 +175,7 @@ def _other_settings(dataset, config: FrozenConfigDict) -> list[str]:
         before, says = (tree.get(section, {}).get(key, defaults.get(key)) for tree in (there, now))
         if there and before != says:
             found.append(
-                f"note: {dataset.folder} was prepared with config.{section}.{key} = {before!r}, "
+                f"{dataset.folder} was prepared with config.{section}.{key} = {before!r}, "
                 f"where this config says {says!r}; it is trained on as it is"
             )
     return found

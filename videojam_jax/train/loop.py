@@ -54,6 +54,7 @@ class Run:
       step: `step(state, batch) -> (state, metrics)`.
       batches: this process's rows of the batches that follow step `done`.
       task: what is trained.
+      floors: its `floors()`.
       done: the last step that was given to the devices.
     """
 
@@ -64,6 +65,7 @@ class Run:
     step: Callable
     batches: Iterator[dict]
     task: Task
+    floors: dict[str, float]
     done: int
 
 
@@ -94,7 +96,11 @@ def train(config: FrozenConfigDict, config_json: str, workdir: Path) -> Outcome:
 
         # --- step, loop ---------------------------------------------------------------
         step, batches = task.jitted_step(), task.batches(start)
-        run = Run(config, workdir, mesh, manager, step, batches, task, done=start)
+        floors = task.floors()
+        if floors:
+            words = (f"{name.removesuffix('_floor')} {floor:.4f}" for name, floor in floors.items())
+            print(f"linear floor of the loss: {', '.join(words)}", flush=True)
+        run = Run(config, workdir, mesh, manager, step, batches, task, floors, done=start)
         try:
             return _loop(run, state)
         except Exception as error:
@@ -131,7 +137,7 @@ def _loop(run: Run, state: TrainState) -> Outcome:
                 seconds, values = interval.fetch()
                 _check_finite(run, values)
                 mean = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
-                mean |= task.rate(1.0 / seconds)
+                mean |= run.floors | task.rate(1.0 / seconds)
                 line = describe(
                     step, section.steps, mean, seconds * (section.steps - step)
                 )

@@ -40,6 +40,12 @@ class Task(Protocol):
         """What the speed is told as."""
         ...
 
+    def floors(self) -> dict[str, float]:
+        """What its losses have to get below, by names that are logged beside them, as
+        `appearance_floor`; the same in every process. Empty where no such thing is known.
+        """
+        ...
+
     def from_run(self, other: Path, abstract: TrainState) -> tuple[Any, int, str]:
         """Parameters to start from, of another run's checkpoint, their step, and how."""
         ...
