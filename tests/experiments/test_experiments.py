@@ -111,6 +111,25 @@ def test_the_ablation_has_a_row_for_each_rule_and_says_how_sure_it_is(printed, w
     assert set(orderings["ordering"].values()) <= {"holds", "does not hold", "undecided"}
 
 
+def losses(workdir, name):
+    path = workdir / "permutation" / "seed_0" / f"{name}.json"
+    return json.loads(path.read_text())["losses"]
+
+
+def test_the_permutation_asks_both_halves_and_whether_the_base_is_blind(printed, workdir):
+    assert printed["permutation"]
+    assert set(losses(workdir, "control")) == {"appearance"}
+    for name in ("videojam", "videojam_without_motion"):
+        of = losses(workdir, name)
+        shapes = {np.shape(of[half][q]) for half in of for q in ("ordered", "own", "original")}
+        assert set(of) == {"appearance", "motion"} and shapes == {(10, 4)}
+    text = (workdir / "permutation" / "report.md").read_text()
+    said = r"Over the first 2 of 4 steps \(t < 0.250\) of sampling its loss rises by .* % \[.*\]"
+    assert re.search(rf"{said} when frames are permuted .* below 15 % is what we ask", text), text
+    for title in ("Appearance loss, over the sampler's steps", "Motion loss, over t"):
+        assert f"### {title}" in text
+
+
 def test_videos_are_written_for_voters_and_for_vbench(printed, workdir):
     folder = workdir / "ablation" / "videos" / "seed_0"
     prompts = [json.loads((folder / row / "prompts.json").read_text())
