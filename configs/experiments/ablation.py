@@ -36,7 +36,8 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         },
         "paper": {"runs": runs("../dit_4b.py", "../videojam_4b.py"), "clips": 128,
                   "prompts": "videojam_bench.txt"},
-        "paper_30b": {"runs": runs("../dit_30b.py", "../videojam_30b.py"), "clips": 128,
+        "paper_30b": {"experiment": {"name": "ablation", "paper": "30B"},
+                      "runs": runs("../dit_30b.py", "../videojam_30b.py"), "clips": 128,
                       "prompts": "videojam_bench.txt"},
     }[arg]  # fmt: skip
     return ConfigDict({"experiment": {"name": "ablation"}, **size})

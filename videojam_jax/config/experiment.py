@@ -12,6 +12,9 @@ class AblationOptions:
          "ip2p"),
         "of the table: baselines, VideoJAM, and rules of Table 3",
     )  # fmt: skip
+    paper: str = config_key(
+        "4B", "the paper's model whose numbers stand beside ours", choices=("4B", "30B")
+    )
 
 
 @dataclasses.dataclass(frozen=True)
