@@ -49,7 +49,8 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         },
         "paper": {"runs": runs("../dit_4b.py", "../videojam_4b.py"), "clips": 128,
                   "prompts": "videojam_bench.txt"},
-        "paper_30b": {"runs": runs("../dit_30b.py", "../videojam_30b.py"), "clips": 128,
+        "paper_30b": {"experiment": {"name": "ablation", "paper": "30B"},
+                      "runs": runs("../dit_30b.py", "../videojam_30b.py"), "clips": 128,
                       "prompts": "videojam_bench.txt"},
     }[arg]  # fmt: skip
     experiment = {"name": "ablation", **size.pop("experiment", {})}

@@ -4,12 +4,16 @@
     videojam evaluate --config configs/experiments/permutation.py:small --workdir OUT
     videojam evaluate --config configs/experiments/permutation.py:paper --workdir OUT
 
-For base, control and VideoJAM, at times from noise to data: the loss on held-out clips, and on
-the same clips with their frames permuted, against two targets. Ends by naming
-OUT/permutation/report.html. Runs of the same workdir, as of ablation.py, are not trained again.
+For base, control and VideoJAM, at steps of the sampler and on a line of t from noise to data: both
+halves of the loss on held-out clips, and on the same clips with their frames permuted, against two
+targets. Ends by naming OUT/permutation/report.html. Runs of the same workdir, as of ablation.py,
+are not trained again.
 
-tiny, small, paper, paper_30b: the runs of ablation.py's sizes. The paper's: 1,000 clips, which
-OUT/permutation/held_out_data holds prepared, at 100 times. Only tiny was run yet.
+tiny, small, paper, paper_30b: the runs of ablation.py's sizes. The paper's: 1,000 clips at all 100
+steps and as many t on the line; the videos lie in held_out_clips, and are encoded permuted as well,
+for which the weights of the autoencoder and of RAFT are needed. Where there are only their latents,
+in OUT/permutation/held_out_data, `--config.experiment.permute=latents` permutes these. Only tiny
+was run yet, with permuted latents.
 """
 
 from ml_collections import ConfigDict
@@ -31,13 +35,13 @@ def get_config(arg: str = "tiny") -> ConfigDict:
             "clips": 512,
         },
         "paper": {
-            "experiment": {"name": "permutation"},
+            "experiment": {"name": "permutation", "times": 200},
             "runs": runs("../dit_4b.py", "../videojam_4b.py"),
             "held_out": {"source": {"path": "held_out_clips"}},
             "clips": 1_000,
         },
         "paper_30b": {
-            "experiment": {"name": "permutation"},
+            "experiment": {"name": "permutation", "times": 200},
             "runs": runs("../dit_30b.py", "../videojam_30b.py"),
             "held_out": {"source": {"path": "held_out_clips"}},
             "clips": 1_000,

@@ -98,6 +98,21 @@ def test_flow_from_the_devices_is_the_flow_that_is_encoded():
         np.testing.assert_allclose(motion.astype(np.float32), wanted, rtol=2**-7, atol=1e-5)
 
 
+@pytest.mark.parametrize("flow", [None, device_flow()], ids=["given", "of the devices"])
+def test_frames_in_another_order_take_the_flow_of_their_own_place_along(flow):
+    # The last frame's flow is that of the frame before it, wherever the two are now.
+    order = np.array([2, 0, 1], np.int32)
+    ways = [(clip(i), None if flow else flow_of(i)) for i in range(4)]
+    permuted = [(dataclasses.replace(one, order=order), its_flow) for one, its_flow in ways]
+    (as_it_is,), (other,) = (encoded([(0, batch)], flow=flow) for batch in (ways, permuted))
+    for (_, *in_order, text), (_, *out_of_order, same) in zip(
+        as_it_is.good, other.good, strict=True
+    ):
+        for latent, its_permuted in zip(in_order, out_of_order, strict=True):
+            np.testing.assert_array_equal(its_permuted, latent[order])
+        assert text.tolist() == same.tolist()
+
+
 def test_batches_and_their_clips_keep_their_order_whatever_their_length():
     lengths, number, batches = [4, 4, 1, 3, 4, 2, 4], 0, []
     for length in lengths:

@@ -111,6 +111,25 @@ def test_the_ablation_has_a_row_for_each_rule_and_says_how_sure_it_is(printed, w
     assert set(orderings["ordering"].values()) <= {"holds", "does not hold", "undecided"}
 
 
+def losses(workdir, name):
+    path = workdir / "permutation" / "seed_0" / f"{name}.json"
+    return json.loads(path.read_text())["losses"]
+
+
+def test_the_permutation_asks_both_halves_and_whether_the_base_is_blind(printed, workdir):
+    assert printed["permutation"]
+    assert set(losses(workdir, "control")) == {"appearance"}
+    for name in ("videojam", "videojam_without_motion"):
+        of = losses(workdir, name)
+        shapes = {np.shape(of[half][q]) for half in of for q in ("ordered", "own", "original")}
+        assert set(of) == {"appearance", "motion"} and shapes == {(10, 4)}
+    text = (workdir / "permutation" / "report.md").read_text()
+    said = r"Over the first 2 of 4 steps \(t < 0.250\) of sampling its loss rises by .* % \[.*\]"
+    assert re.search(rf"{said} when frames are permuted .* below 15 % is what we ask", text), text
+    for title in ("Appearance loss, over the sampler's steps", "Motion loss, over t"):
+        assert f"### {title}" in text
+
+
 def test_videos_are_written_for_voters_and_for_vbench(printed, workdir):
     folder = workdir / "ablation" / "videos" / "seed_0"
     prompts = [json.loads((folder / row / "prompts.json").read_text())
@@ -181,18 +200,11 @@ def test_prompts_of_a_file_are_sampled_without_real_clips(printed, workdir, tmp_
 def test_vbench_s_results_beside_the_videos_give_the_paper_s_columns(printed, workdir, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(workdir, copy)
-    folder = copy / "ablation" / "vbench" / "seed_0" / "videojam"
-    folder.mkdir(parents=True)
     # The paper's VideoJAM-4B.
     numbers = {"aesthetic_quality": 0.516, "imaging_quality": 0.611, "subject_consistency": 0.935,
                "background_consistency": 0.967, "motion_smoothness": 0.988,
                "dynamic_degree": 0.875}  # fmt: skip
-    scale = {"imaging_quality": 100}  # of a clip's own score, not of the mean
-    results = {
-        name: [value, [{"video_path": "a-0.mp4", "video_results": value * scale.get(name, 1)}]]
-        for name, value in numbers.items()
-    }
-    (folder / "results_eval_results.json").write_text(json.dumps(results))
+    lay_vbench(copy, "videojam", numbers, numbers)
     status, said = run("ablation", copy)
     assert status == 0, said
     report = json.loads((copy / "ablation" / "report.json").read_text())
@@ -200,6 +212,37 @@ def test_vbench_s_results_beside_the_videos_give_the_paper_s_columns(printed, wo
     assert columns["Appearance"]["VideoJAM"] == pytest.approx(0.751, abs=0.0015)
     assert columns["Motion"]["VideoJAM"] == pytest.approx(0.937, abs=0.0015)
     assert columns["Motion, paper 4B"]["VideoJAM"] == 0.937
+    text = (copy / "ablation" / "report.md").read_text()
+    assert "Judged by the motion score" in text and "(so far, of 1 of 7)" in text
+
+    # With another row's, for these two rows: the paper's measure judges.
+    lay_vbench(copy, "base", numbers, {**numbers, "dynamic_degree": 0.0})
+    two = ["--config.experiment.rows=('base','videojam')", "--config.experiment.paper=30B"]
+    status, said = run("ablation", copy, *two)
+    assert status == 0, said
+    assert "Judged by VBench's Motion" in (copy / "ablation" / "report.md").read_text()
+    report = json.loads((copy / "ablation" / "report.json").read_text())
+    of = {q["name"]: q["values"] for q in report["measured"] if "orderings" in q["section"]}
+    label = "VideoJAM over base (DiT)"
+    assert of["paper, 30B"] == {label: "+4.3"} and of["clips"][label] == 0.5
+    # Of the two clips one has as much motion, the other .875 / 2 / 1.5 more.
+    assert of["here"][label]["mean"] == pytest.approx(0.875 / 6) and of["here"][label]["count"] == 2
+    assert of["ordering"][label] == "undecided"
+
+
+def lay_vbench(workdir, row, *clips):
+    """VBench's results of a row, as it writes them; the score of all is that of the first clip."""
+    folder = workdir / "ablation" / "vbench" / "seed_0" / row
+    folder.mkdir(parents=True)
+    scale = {"imaging_quality": 100}  # of a clip's own score, not of the mean
+    results = {
+        name: [clips[0][name], [
+            {"video_path": f"{i}-0.mp4", "video_results": clip[name] * scale.get(name, 1)}
+            for i, clip in enumerate(clips)
+        ]]
+        for name in clips[0]
+    }
+    (folder / "results_eval_results.json").write_text(json.dumps(results))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,24 @@ class AblationOptions:
          "ip2p"),
         "of the table: baselines, VideoJAM, and rules of Table 3",
     )  # fmt: skip
+    paper: str = config_key(
+        "4B", "the paper's model whose numbers stand beside ours", choices=("4B", "30B")
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class PermutationOptions:
     times: int = config_key(
-        100, "times from noise to data at which the loss is measured", minimum=2
+        100,
+        "times at which the loss is measured: half of them steps of the sampler (or all of these, "
+        "where they are fewer), the others on a line of t from noise to data",
+        minimum=4,
+    )
+    permute: str = config_key(
+        "frames",
+        "frames: of the video, before the autoencoder, as the paper does, which reads the clips' "
+        "source; latents: of the prepared clips, in time",
+        choices=("frames", "latents"),
     )
 
 

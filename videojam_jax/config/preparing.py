@@ -80,11 +80,15 @@ def prepare(
     report: Callable[[int, int, int], None],
     share: Share = Share(),
     tell_rates: Callable[[Rates], None] = lambda rates: None,
+    text=None,
 ) -> dict | None:
-    """`data.prepare.prepare` as the config says; `clips` is its `source`."""
+    """`data.prepare.prepare` as the config says; `clips` is its `source`.
+
+    What `text` encodes stands in place of what the config's encoders would.
+    """
     models = Models(
         frozen.autoencoder(config),
-        frozen.text(config),
+        frozen.text(config) if text is None else text,
         flow_estimator(config),
         frozen.device_flow(config),
         config.motion.sigma,

@@ -54,9 +54,15 @@ def times(config: FrozenConfigDict) -> np.ndarray:
     return schedule.linear_quadratic(section.steps, section.emulate)
 
 
-def inner_steps(config: FrozenConfigDict) -> int:
-    """How many of the first sampling steps have the motion's guidance.
+def first_steps(config: FrozenConfigDict, share: float) -> int:
+    """How many steps the first `share` of the sampler's are; half a step goes to the even number.
 
-    The share of them, rounded; half a step goes to the even number.
+    Step i begins at `times(config)[i]`: the first n are steps 0 to n - 1, and end where step n
+    begins.
     """
-    return round(config.sample.inner_share * config.sample.steps)
+    return round(share * config.sample.steps)
+
+
+def inner_steps(config: FrozenConfigDict) -> int:
+    """How many of the first sampling steps have the motion's guidance."""
+    return first_steps(config, config.sample.inner_share)

@@ -40,6 +40,8 @@ class Clip:
       fps: frames a second of `video`.
       flow: float32 `[t - 1, h, w, 2]`, `(u, v)` in pixels from frame i to frame
         i + 1, x to the right, y down; None where the source does not know it.
+      order: int32 `[t]`, a permutation: the frames of `video` and those of the flow clip are
+        encoded in this order (see `permuted`); None: as they are.
     """
 
     video: np.ndarray
@@ -47,6 +49,7 @@ class Clip:
     source_id: str
     fps: float
     flow: np.ndarray | None = None
+    order: np.ndarray | None = None
 
 
 class BadClip(Exception):

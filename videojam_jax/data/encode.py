@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from videojam_jax.data import records
 from videojam_jax.data.clip import BadClip, Clip
@@ -132,7 +132,10 @@ class Encoder:
         """What the devices will have made of a batch, see `_latents`."""
         video = self._stacked([clip.video for clip in clips], np.uint8)
         flow = None if flows[0] is None else self._stacked(flows, np.float32)
-        on_device = jax.device_put((video, flow), self._sharding)
+        order = None
+        if clips[0].order is not None:
+            order = self._stacked([clip.order for clip in clips], np.int32)
+        on_device = jax.device_put((video, flow, order), self._sharding)
         with jax.default_matmul_precision("float32"):
             return _latents(*self._models, *on_device, sigma=self._sigma)
 
@@ -181,13 +184,19 @@ def _latents(
     device_flow,
     video: UInt8[Array, "b t h w 3"],
     flow: Float[Array, "b s h w 2"] | None,
+    order: Int[Array, "b t"] | None,
     sigma: float,
 ):
-    """Latents of the clips and of their flow, whether all of a clip's is finite, and the flow."""
+    """Latents of the clips and of their flow, whether all of a clip's is finite, and the flow.
+
+    The flow is that of the clips as they are; with an `order`, a frame takes its flow along.
+    """
     if flow is None:
         flow = device_flow(video)
-    rgb = flow_rgb.flow_clip(flow, sigma)
-    both = autoencoder.encode(from_uint8(video)), autoencoder.encode(2 * rgb - 1)
+    clips = [from_uint8(video), 2 * flow_rgb.flow_clip(flow, sigma) - 1]
+    if order is not None:
+        clips = [jax.vmap(lambda clip, its: clip[its])(each, order) for each in clips]
+    both = [autoencoder.encode(each) for each in clips]
     finite = [jnp.isfinite(x).all(range(1, x.ndim)) for x in (flow, *both)]
     latents = (latent.astype(jnp.bfloat16) for latent in both)
     return *latents, jnp.all(jnp.stack(finite), axis=0), flow

@@ -3,6 +3,7 @@
 import platform
 
 import jax
+from ml_collections import FrozenConfigDict
 
 from videojam_jax.checkpoints.read import latest_whole
 from videojam_jax.config import modelling, sampling
@@ -27,6 +28,22 @@ LABELS = {
     "real": "real clips",
     "shuffled": "real clips, frames shuffled",
 }
+
+# To be said where steps of the sampler are counted, as the paper's figures 3 and 8 do.
+STEPS = (
+    "Steps are the sampler's, counted from the noise: step i begins at the i-th time of its "
+    "schedule, and the first n steps end where step n begins."
+)
+
+
+def at_step(config: FrozenConfigDict, step: int) -> str:
+    """A step of a run's sampler and the time at which it begins: "step 60 of 100, t = 0.096"."""
+    return f"step {step} of {config.sample.steps}, t = {sampling.times(config)[step]:.3f}"
+
+
+def first_steps(config: FrozenConfigDict, count: int) -> str:
+    """The first steps of a run's sampler, and their times: "60 of 100 steps (t < 0.096)"."""
+    return f"{count} of {config.sample.steps} steps (t < {sampling.times(config)[count]:.3f})"
 
 
 def losses(setting: Setting) -> Section:

@@ -46,10 +46,12 @@ class SampledRow:
     start: int = 0
 
 
+def held_out_folder(setting: Setting) -> Path:
+    return setting.folder / "held_out_data"
+
+
 def held_out_stage(setting: Setting) -> Stage:
-    return data_stage(
-        "prepare held-out clips", setting.held_out(), setting.folder / "held_out_data"
-    )
+    return data_stage("prepare held-out clips", setting.held_out(), held_out_folder(setting))
 
 
 def has_real(setting: Setting) -> bool:
@@ -59,7 +61,7 @@ def has_real(setting: Setting) -> bool:
 
 def records(setting: Setting) -> list[dict]:
     """The held-out clips that are measured."""
-    dataset = loader.open_dataset(setting.folder / "held_out_data")
+    dataset = loader.open_dataset(held_out_folder(setting))
     return [dataset[i] for i in range(min(setting.config.clips, len(dataset)))]
 
 

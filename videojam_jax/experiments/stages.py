@@ -119,20 +119,27 @@ def data_stage(name: str, config, folder: Path) -> Stage:
             manifest.check_settings(folder, {**dataset.manifest["settings"], **now})
         return True
 
-    def make() -> None:
-        _prepare(config, folder, Share(jax.process_index(), jax.process_count()))
-        distributed.barrier(f"{name}: all shards")
-        # Whoever was last has found all shards whole, unless two were last at once.
-        if distributed.leader():
-            _prepare(config, folder, Share())
-
-    return Stage(name, is_done, make)
+    return Stage(name, is_done, lambda: prepare_together(config, preparing.source(config), folder))
 
 
-def _prepare(config, folder: Path, share: Share) -> None:
-    source = preparing.source(config)
-    with progress(len(source), 0, "clips") as tell:
-        preparing.prepare(config, source, folder, lambda done, *_: tell(done), share)
+def prepare_together(config, source, folder: Path, text=None) -> None:
+    """Prepares a source's clips; to be called by every process of a run, each does its share.
+
+    Args:
+      config, source, text: see `preparing.prepare`.
+    """
+
+    def prepare(share: Share) -> None:
+        with progress(len(source), 0, "clips") as tell:
+            preparing.prepare(
+                config, source, folder, lambda done, *_: tell(done), share, text=text
+            )
+
+    prepare(Share(jax.process_index(), jax.process_count()))
+    distributed.barrier(f"{folder}: all shards")
+    # Whoever was last has found all shards whole, unless two were last at once.
+    if distributed.leader():
+        prepare(Share())
 
 
 def training_stages(setting: Setting) -> list[Stage]:

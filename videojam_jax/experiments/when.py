@@ -2,16 +2,18 @@
 
 VideoJAM (arXiv 2502.02492, figure 8): real clips are noised to steps 20, 60 and 80 of 100 of
 the sampler and sampled from there. What of the clip comes back was decided before that step.
+Steps are counted as in `time_axes`: noised to step 60 is to the end of the first 60 steps.
 """
 
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from ml_collections import FrozenConfigDict
 
 from videojam_jax.config import sampling
 from videojam_jax.experiments import sampling_stages, store
-from videojam_jax.experiments.report_parts import LABELS, losses, making, trust
+from videojam_jax.experiments.report_parts import LABELS, STEPS, at_step, losses, making, trust
 from videojam_jax.experiments.sampling_stages import SampledRow
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage, training_stages
@@ -37,15 +39,20 @@ def rows(setting: Setting) -> list[SampledRow]:
     for kind in setting.kinds:
         config = setting.run_config(kind, setting.config.seeds[0])
         rule = {"guidance": "videojam" if kind == "videojam" else "dit"}
-        for start in steps(setting, config.sample.steps):
+        for start in steps(setting, config):
             every.append(SampledRow(f"{kind}_from_{start:04}", LABELS[kind], kind, rule, start))
     return every
 
 
-def steps(setting: Setting, of: int) -> list[int]:
-    """The sampling steps that are left out, of so many; 0 (from noise) is always among them."""
+def steps(setting: Setting, config: FrozenConfigDict) -> list[int]:
+    """The sampler's steps to begin at, those before are left out; 0 (noise) is always among them.
+
+    Args:
+      config: of the run that samples.
+    """
+    last = config.sample.steps - 1
     shares = setting.config.experiment.kept
-    return sorted({0, *(min(round(share * of), of - 1) for share in shares)})
+    return sorted({0, *(min(sampling.first_steps(config, share), last) for share in shares)})
 
 
 def stages(setting: Setting) -> list[Stage]:
@@ -108,8 +115,9 @@ def report(setting: Setting) -> list[Path]:
     sections = [
         Section(
             "Figure 8 of the paper",
-            "Held-out clips noised to a step of the sampler and sampled on. Step 0 is pure noise: "
-            "what agrees there is chance. Bands: 95 % of the mean.",
+            "Held-out clips noised to where a step of the sampler begins, and sampled on from that "
+            f"step. {STEPS} Step 0 is pure noise: what agrees there is chance. Bands: 95 % of the "
+            "mean.",
             [draw(panels), _table(setting, by_row)],
         ),
         trust(setting),
@@ -149,13 +157,9 @@ def _table(setting: Setting, by_row) -> QuantityTable:
                 if row.start == start
             }
             config = setting.run_config("videojam", setting.config.seeds[0])
-            where = f"from step {start} of {config.sample.steps}, t = {_time(config, start)}"
+            where = f"from {at_step(config, start)}"
             quantities.append(Quantity(f"{name}, {where}", values, "%", "" if i else meaning))
     return QuantityTable("", quantities)
-
-
-def _time(config, start: int) -> str:
-    return f"{sampling.times(config)[start]:.3f}"
 
 
 def _grids(setting: Setting) -> list[ClipGrid]:
