@@ -39,6 +39,7 @@ def test_a_purpose_keeps_its_number_since_saved_runs_go_on_with_it():
         "autoencoder_training": 3,
         "sampling": 4,
         "permutation": 5,
+        "losses_over_t": 6,
     }
 
 

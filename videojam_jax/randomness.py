@@ -17,6 +17,7 @@ PURPOSES = {
     "autoencoder_training": 3,  # a step's noise of the latents
     "sampling": 4,  # the noise that clips start from
     "permutation": 5,  # the noise of the frame permutation experiment
+    "losses_over_t": 6,  # the noise of held-out clips whose losses are measured over t
 }
 
 

@@ -9,7 +9,13 @@ import pytest
 
 from videojam_jax.diffusion.guidance import RULES, text_guidance
 from videojam_jax.diffusion.path import interpolate
-from videojam_jax.diffusion.sampler import SOLVERS, initial_noise, sample, two_segments
+from videojam_jax.diffusion.sampler import (
+    SOLVERS,
+    initial_noise,
+    read_motion,
+    sample,
+    two_segments,
+)
 from videojam_jax.diffusion.schedule import linear, linear_quadratic, shifted
 from videojam_jax.errors import UserError
 from videojam_jax.text import Text
@@ -201,6 +207,20 @@ def test_sampling_goes_on_from_a_noised_clip_at_a_middle_time():
     )
     np.testing.assert_allclose(x, x1, atol=2e-6)
     np.testing.assert_allclose(d, d1, atol=2e-6)
+
+
+def test_motion_that_the_video_tells_is_read_to_its_point_on_the_path():
+    (x1, _), (x0, d0) = noise(7), noise(8)
+    t, sigma_min, seen = jnp.linspace(0.1, 0.9, b), 0.1, []
+
+    def knows(x_t, d_t, t, text):
+        seen.append(d_t)
+        clean = (x_t - at(1 - (1 - sigma_min) * t, x_t) * x0) / at(t, x_t)
+        return None, -2 * clean  # of a motion that is always -2 times the video
+
+    d_t = read_motion(knows, interpolate(x1, x0, t, sigma_min), t, text, d0, sigma_min)
+    np.testing.assert_allclose(d_t, interpolate(-2 * x1, d0, t, sigma_min), atol=1e-4)
+    assert len(seen) == 1 and not seen[0].any()
 
 
 def test_state_stays_float32_for_a_half_precision_model():

@@ -19,6 +19,7 @@ OF = {
     "permutation": ["--config.experiment.times=4"],
     "when": ["--config.experiment.kept=(0.5,)", "--config.runs.control="],  # one less to compile
     "guidance": SWEEP,
+    "horizon": ["--config.experiment.times=4", "--config.experiment.first=(0.75,)"],
 }
 
 
@@ -66,7 +67,7 @@ def printed(workdir):
 # What compiles most is done beside the other long tests.
 long = pytest.mark.multiprocess
 EACH = ["ablation", "permutation", pytest.param("when", marks=long),
-        pytest.param("guidance", marks=long)]  # fmt: skip
+        pytest.param("guidance", marks=long), pytest.param("horizon", marks=long)]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -165,6 +166,32 @@ def test_a_half_sampled_row_is_finished_and_comes_out_the_same(printed, workdir,
     assert second[1].read_bytes() == whole
     measures = "ablation/seed_0/ip2p/measures.json"
     assert (copy / measures).read_text() == (workdir / measures).read_text()
+
+
+@long
+def test_horizon_compares_with_the_control_and_finishes_a_half_sampled_hybrid(
+    printed, workdir, tmp_path
+):
+    assert printed["horizon"]
+    report = json.loads((workdir / "horizon" / "report.json").read_text())
+    (score,) = (q["values"] for q in report["measured"] if q["name"] == "motion score")
+    (less,) = (q["values"] for q in report["measured"] if q["name"] == "less the control's")
+    hybrids = [name for name in less if "to step 3 of 4" in name]
+    assert len(hybrids) == 2 and set(less) == {"VideoJAM", *hybrids}
+    control = score["control (DiT, trained on)"]["mean"]
+    for name, estimate in less.items():
+        np.testing.assert_allclose(estimate["mean"], score[name]["mean"] - control, atol=1e-9)
+
+    copy = tmp_path / "copy"
+    shutil.copytree(workdir, copy)
+    second = {}
+    for name in ("videojam_0003_control", "control_0003_videojam"):
+        path = store.batches(copy / "horizon" / "seed_0" / name)[1][1]
+        second[path] = path.read_bytes()
+        path.unlink()
+    status, said = run("horizon", copy)
+    assert status == 0, said
+    assert {path: path.read_bytes() for path in second} == second
 
 
 @long

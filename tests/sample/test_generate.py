@@ -129,6 +129,70 @@ def test_clips_are_noised_to_a_step_and_sampled_on_from_there(config, start):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)
 
 
+def halves(found):
+    """Video and motion of all batches, each as one array."""
+    return [np.concatenate([batch[which] for batch in found]) for which in (1, 2)]
+
+
+def on_from(config, params, step, state):
+    with jax.transfer_guard("disallow"):
+        return list(make_generate(config, step)(params, CAPTIONS, 3, state=state))
+
+
+# Of 4 steps the first 2 have the motion's guidance: one stop is before the change, one after it.
+@pytest.mark.parametrize("step", [1, 3])
+def test_sampling_that_stopped_goes_on_as_if_it_had_not(config, on_one_device, step):
+    params = params_on(config, {"data": 1})
+    with jax.transfer_guard("disallow"):
+        begun = list(make_generate(config, stop=step)(params, CAPTIONS, 3))
+    found = halves(on_from(config, params, step, halves(begun)))
+    for one, other, before in zip(found, halves(on_one_device), halves(begun), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+        assert np.abs(one - before).max() > 0.1
+
+
+def test_the_motion_that_a_state_lacks_is_what_the_model_reads_in_the_video(config):
+    params, step = params_on(config, {"data": 1}), 3
+    shape, t = modelling.latent_shape(config), sampling.times(config)[3]
+    x = np.random.default_rng(6).normal(size=(len(CAPTIONS), *shape)).astype(np.float32)
+    model, encoder = modelling.model(config), frozen.text(config)
+    text = jax.tree.map(
+        jnp.asarray, pad_text(encoder.encode(CAPTIONS), modelling.text_lengths(config))
+    )
+
+    @jax.jit
+    def read(params, x):
+        _, d0 = sampler.initial_noise(key_for("sampling", 3), jnp.arange(len(CAPTIONS)), shape)
+        at = jnp.full(len(CAPTIONS), t, jnp.float32)
+        u_d = model.apply({"params": params}, x, jnp.zeros_like(x), at, text)[1]
+        return t * u_d + (1 - 0.9 * t) * d0  # sigma_min is 0.1
+
+    wanted = halves(on_from(config, params, step, [x, np.asarray(read(params, x))]))
+    for one, other in zip(halves(on_from(config, params, step, [x])), wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)
+
+
+def test_a_base_model_takes_the_video_of_a_joint_state(config):
+    tree = config.to_dict()
+    tree["model"]["motion"] = False
+    tree["sample"]["guidance"] = "dit"
+    base = loading.resolve(tree)
+    params = params_on(base, {"data": 1})
+    whole = latents(base, params)
+    with jax.transfer_guard("disallow"):
+        begun = list(make_generate(base, stop=3)(params, CAPTIONS, 3))
+    x = np.concatenate([video for _, video, _ in begun])
+    found = on_from(base, params, 3, [x, np.full_like(x, np.nan)])
+    for (_, one, d), (_, other, _) in zip(found, whole, strict=True):
+        assert d is None
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_sampling_from_a_step_without_anything_to_begin_from_is_refused(config):
+    with pytest.raises(ValueError, match="step 3"):
+        on_from(config, params_on(config, {"data": 1}), 3, ())
+
+
 def test_solver_guidance_and_weights_are_those_of_the_config(config, monkeypatch):
     asked = []
 

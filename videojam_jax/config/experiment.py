@@ -56,6 +56,23 @@ class GuidanceOptions:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class HorizonOptions:
+    times: int = config_key(
+        60,
+        "times from near noise to near data at which losses are measured, evenly spaced in the "
+        "logit of t",
+        minimum=2,
+    )
+    first: tuple[float, ...] = config_key(
+        (0.0, 0.125, 0.25, 0.5, 0.75, 1.0),
+        "shares of the sampling steps that one model does before the other goes on; 0 and 1, each "
+        "model alone, are always among them",
+        minimum=0.0,
+        maximum=1.0,
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunsOptions:
     base: str = config_key(
@@ -80,6 +97,7 @@ class ExperimentConfig:
             "permutation": PermutationOptions,
             "when": WhenOptions,
             "guidance": GuidanceOptions,
+            "horizon": HorizonOptions,
         },
     )
     runs: RunsOptions = part(RunsOptions)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from videojam_jax.diffusion.guidance import Branches, combine, guided
-from videojam_jax.diffusion.path import Velocity
+from videojam_jax.diffusion.path import Velocity, interpolate
 from videojam_jax.errors import UserError
 from videojam_jax.text import Text
 
@@ -195,6 +195,44 @@ def initial_noise(
         return x0, jax.random.normal(d_key, latent_shape) if motion else None
 
     return jax.vmap(one)(rows)
+
+
+def read_motion(
+    velocity: Velocity,
+    x_t: Float[Array, "b *shape"],
+    t: Float[Array, " b"],
+    text: Text,
+    d0: Float[Array, "b *shape"],
+    sigma_min: float = 0.0,
+) -> Float[Array, "b *shape"]:
+    """The motion half of a state of which only the video is there, as a joint model reads it.
+
+        u_d = u+([x_t, 0], y, t)_d,   d_t = t u_d + (1 - (1 - sigma_min) t) d0
+
+    For a joint model that goes on where one without motion has stopped. With its motion input
+    dropped it predicts `E[d1 - (1 - sigma_min) d0 | x_t, y] = E[d1 | x_t, y]`, since the motion's
+    noise is independent of the video and has zero mean; `d_t` is that clip's point on its own
+    path at time `t`. Our choice, not the paper's: it is the mean of what the motion may be, so
+    that where the video leaves it open the motion is weaker than any true one. It takes a model
+    that was trained to predict the motion of samples whose motion was dropped
+    (`LossOptions.motion_target_when_dropped`).
+
+    Args:
+      velocity: the joint model, without guidance.
+      x_t: the video half of the state.
+      t: one time a sample.
+      text: the encoded captions.
+      d0: the noise that the motion would have started from.
+      sigma_min: as in `path.interpolate`.
+
+    >>> reads = lambda x_t, d_t, t, text: (x_t, 4.0 * x_t + d_t)
+    >>> text = Text(jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool))
+    >>> x_t, d0 = jnp.array([[2.0]]), jnp.array([[1.0]])
+    >>> print(read_motion(reads, x_t, jnp.array([0.25]), text, d0))  # 8 / 4 + 3 / 4
+    [[2.75]]
+    """
+    _, u_d = velocity(x_t, jnp.zeros_like(d0), t, text)
+    return interpolate(u_d.astype(d0.dtype), d0, t, sigma_min)
 
 
 def _field(velocity: Velocity, text: Text) -> Field:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
-from videojam_jax.experiments import ablation, guidance, permutation, when
+from videojam_jax.experiments import ablation, guidance, horizon, permutation, when
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import run_stages, untrained
 from videojam_jax.parallel import distributed
@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "permutation": permutation,
     "when": when,
     "guidance": guidance,
+    "horizon": horizon,
 }
 
 

@@ -1,7 +1,7 @@
 """The stages in which stored clips are measured, and what was measured as arrays."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,15 @@ MEASURES: dict[str, Measure] = {**PHYSICS_MEASURES, **FLOW_MEASURES}
 FORMAT = 1  # of the file; raised when a measure's definition changes
 
 
-def stages(setting: Setting, rows: Sequence[SampledRow]) -> list[Stage]:
-    """Trains what is missing, measures the held-out clips, then samples and measures each row."""
-    params_of = sampling_stages.latest_params(setting)
+def stages(
+    setting: Setting, rows: Sequence[SampledRow], params_of: Callable | None = None
+) -> list[Stage]:
+    """Trains what is missing, measures the held-out clips, then samples and measures each row.
+
+    Args:
+      params_of: of `sampling_stages.latest_params`, where other stages need it too.
+    """
+    params_of = params_of or sampling_stages.latest_params(setting)
     parts = training_stages(setting)
     if sampling_stages.has_real(setting):
         parts += [sampling_stages.held_out_stage(setting), sampling_stages.real_stage(setting)]

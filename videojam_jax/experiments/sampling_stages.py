@@ -37,6 +37,8 @@ class SampledRow:
       kind: base, control or videojam.
       sample: changed keys.
       start: sampling steps that are left out, see `sample.generate.jitted_sampler`.
+      before: the row of which these steps are, by its own run and rule: this one goes on from
+        the state that they led to. None: the held-out clips, noised to there.
     """
 
     name: str
@@ -44,6 +46,7 @@ class SampledRow:
     kind: str
     sample: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     start: int = 0
+    before: "SampledRow | None" = None
 
 
 def held_out_folder(setting: Setting) -> Path:
@@ -120,9 +123,13 @@ def row_config(setting: Setting, row: SampledRow, seed: int) -> FrozenConfigDict
 
 
 def row_origin(setting: Setting, row: SampledRow, seed: int) -> dict[str, Any]:
-    """All that shapes a row's clips: its run and those it came from, sampler, captions, noise."""
+    """All that shapes a row's clips: its run and those it came from, sampler, captions, noise.
+
+    Of a row that goes on from another's state, that one's too.
+    """
     whole = latest_whole(setting.run_folder(row.kind, seed))
     config = row_config(setting, row, seed)
+    before = {} if row.before is None else {"before": row_origin(setting, row.before, seed)}
     return {
         "runs": {kind: _training(setting, kind, seed) for kind in ("base", row.kind)},
         "step": None if whole is None else int(whole.name),
@@ -131,7 +138,8 @@ def row_origin(setting: Setting, row: SampledRow, seed: int) -> dict[str, Any]:
         "seed": setting.config.sample_seed,
         "noise": PURPOSES["sampling"],
         "start": row.start,
-        "clean": real_origin(setting) if row.start else None,
+        "clean": real_origin(setting) if row.start and row.before is None else None,
+        **before,
     }
 
 
@@ -151,16 +159,19 @@ def row_stage(setting: Setting, row: SampledRow, seed: int, params_of: Callable)
     def sample() -> None:
         config = row_config(setting, row, seed)
         finished = _numbers(store.finished(folder) if distributed.leader() else None)
-        clean: Sequence[np.ndarray] = ()
-        if row.start:
+        given: dict[str, Sequence[np.ndarray]] = {}
+        if row.before is not None:
+            given = {"state": _state_before(setting, row, seed, params_of, finished)}
+        elif row.start:
             names = ("video", "motion") if config.model.motion else ("video",)
             held_out = records(setting)
             clean = [np.stack([record[name] for record in held_out]) for name in names]
+            given = {"clean": clean}
         asked, decoder = captions(setting), frozen.autoencoder(config)
         generate = make_generate(config, row.start)
         params = params_of(row.kind, seed)
         with progress(len(asked), len(finished), "clips") as tell:
-            made = generate(params, asked, setting.config.sample_seed, finished, clean)
+            made = generate(params, asked, setting.config.sample_seed, finished, **given)
             for number, (numbers, latents, motions) in enumerate(made):
                 if number % jax.process_count() == jax.process_index():
                     clips = to_clips(latents, motions, decoder, config.motion.sigma)
@@ -174,6 +185,32 @@ def row_stage(setting: Setting, row: SampledRow, seed: int, params_of: Callable)
         lambda: len(captions(setting)),
         sample,
     )
+
+
+def _state_before(
+    setting: Setting, row: SampledRow, seed: int, params_of: Callable, finished: set[int]
+) -> list[np.ndarray]:
+    """What the row before, from noise, leads to at step `row.start`: a row a caption.
+
+    Captions of finished batches are left out, and have zeros.
+    """
+    own = row_config(setting, row, seed)
+    sample = {**row.before.sample, "batch_size": own.sample.batch_size}
+    config = row_config(setting, dataclasses.replace(row.before, sample=sample), seed)
+    if config.mesh != own.mesh:  # whose batches may be others
+        finished = set()
+    asked, states = captions(setting), []
+    generate = make_generate(config, stop=row.start)
+    params = params_of(row.before.kind, seed)
+    with progress(len(asked), len(finished), "clips begun") as tell:
+        for numbers, *made in generate(params, asked, setting.config.sample_seed, finished):
+            halves = [half for half in made if half is not None]
+            if not states:
+                states = [np.zeros((len(asked), *half.shape[1:]), np.float32) for half in halves]
+            for state, half in zip(states, halves, strict=True):
+                state[numbers] = half
+            tell(numbers[-1] + 1)
+    return states
 
 
 def latest_params(setting: Setting) -> Callable:

@@ -36,46 +36,65 @@ def make_clips(config: FrozenConfigDict) -> Callable[[Any, Sequence[str], int], 
     return clips
 
 
-def jitted_sampler(config: FrozenConfigDict, mesh: Mesh, start: int = 0) -> Callable:
-    """`run(params, seed, rows, text, null, *clean) -> (x, d)`.
+def jitted_sampler(
+    config: FrozenConfigDict, mesh: Mesh, start: int = 0, stop: int | None = None
+) -> Callable:
+    """`run(params, seed, rows, text, null, clean=(), state=()) -> (x, d)`.
 
     Jitted, for a mesh. `seed` is a uint32 scalar, `rows` the number of each clip of the batch
     among all that are asked for, int32 `[b]`, `text` the encoded captions and `null` the empty
     one. The latents are float32 `[b, t, h, w, c]`, on every device whole; `d` is None for a
     base model.
 
-    With `start`, the first so many sampling steps are left out: clean latents `(x1, d1)`, of
-    the same shape (`x1` alone for a base model), are noised to where these would have led
-    (VideoJAM, arXiv 2502.02492, figure 8).
+    With `start`, the first so many sampling steps are left out. Where these would have led is
+    given, arrays of the same shape, in one of two ways:
+
+    - `clean`: latents `(x1, d1)` (`x1` alone for a base model), which are noised to there
+      (VideoJAM, arXiv 2502.02492, figure 8);
+    - `state`: what a sampler with this `stop` gave, another model's too: `(x, d)`, or `x` alone.
+      A base model takes `x`; a joint model that is given no `d` makes it by
+      `sampler.read_motion`, from the clip's own noise.
+
+    With `stop`, only the steps before that one are done, and the state there is what comes out.
+    Steps are counted in the whole schedule: which of them have the motion's guidance does not
+    depend on where sampling starts or stops.
     """
     section = config.sample
     module = modelling.model(config, platform=mesh.devices.flat[0].platform)
     shape = modelling.latent_shape(config)
-    times = sampling.times(config)[start:]
+    stop = section.steps if stop is None else stop
+    times = sampling.times(config)[start : stop + 1]
+    guided_steps = min(max(sampling.inner_steps(config) - start, 0), stop - start)
     rule = guidance.RULES[section.guidance](section.w_text, section.w_motion)
 
-    def run(params, seed, rows, text: Text, null: Text, *clean):
-        segments = sampler.two_segments(
-            lambda *args: module.apply({"params": params}, *args),
-            rule,
-            section.steps - start,
-            max(sampling.inner_steps(config) - start, 0),
-            null,
-        )
+    def run(params, seed, rows, text: Text, null: Text, clean=(), state=()):
+        def velocity(*args):
+            return module.apply({"params": params}, *args)
+
+        segments = sampler.two_segments(velocity, rule, stop - start, guided_steps, null)
         key = key_for("sampling", seed)
         x, d = sampler.initial_noise(key, rows, shape, config.model.motion)
-        if start:
-            t = jnp.full(rows.shape, times[0], jnp.float32)
-            sigma_min = config.loss.sigma_min
+        t = jnp.full(rows.shape, times[0], jnp.float32)
+        sigma_min = config.loss.sigma_min
+        if bool(start) != bool(clean or state):
+            raise ValueError(f"sampling starts at step {start}: only there, latents are given")
+        if clean:
             x = interpolate(clean[0], x, t, sigma_min)
             d = None if d is None else interpolate(clean[1], d, t, sigma_min)
+        elif state and d is None:
+            x = state[0]
+        elif state:
+            x, *given = state
+            d = given[0] if given else sampler.read_motion(velocity, x, t, text, d, sigma_min)
         return sampler.sample(segments, x, d, text, times, sampler.SOLVERS[section.solver])
 
     return jax.jit(partitioned(mesh, run), out_shardings=replicated(mesh))
 
 
-def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Batches]:
-    """`generate(params, captions, seed, finished=(), clean=())`: latents, a batch at a time.
+def make_generate(
+    config: FrozenConfigDict, start: int = 0, stop: int | None = None
+) -> Callable[..., Batches]:
+    """`generate(params, captions, seed, finished=(), clean=(), state=())`: latents, by batches.
 
     To be called alike by every process of a run, on whose mesh the parameters are. Each
     gets `(numbers, latents, motion_latents)` of every batch: the numbers of its captions,
@@ -88,12 +107,14 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
     a batch, which takes them no longer. Batches of which all numbers
     are among `finished` are left out; the others are what they would be with them.
 
-    With `start`, `clean` is the latents to begin from, as `jitted_sampler` says: one or
-    two arrays `[n, t, h, w, c]`, a row a caption.
+    With `start`, `clean` or `state` is what to begin from, and with `stop` what is given is the
+    state there, as `jitted_sampler` says: one or two arrays `[n, t, h, w, c]`, a row a caption.
     """
     text_model = frozen.text(config)
     null = pad_text(text_model.encode([""]), modelling.text_lengths(config)).row(0)
-    sampler_on = functools.cache(functools.partial(jitted_sampler, config, start=start))
+    sampler_on = functools.cache(
+        functools.partial(jitted_sampler, config, start=start, stop=stop)
+    )
 
     def generate(
         params,
@@ -101,6 +122,7 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
         seed,
         finished: Collection[int] = (),
         clean: Sequence[np.ndarray] = (),
+        state: Sequence[np.ndarray] = (),
     ):
         texts = text_model.encode(captions)
         mesh = jax.tree.leaves(params)[0].sharding.mesh
@@ -114,9 +136,9 @@ def make_generate(config: FrozenConfigDict, start: int = 0) -> Callable[..., Bat
                 continue
             rows = np.array(filled_up(numbers, size), np.int32)
             text = pad_text([texts[row] for row in rows], modelling.text_lengths(config))
-            latents = [each[rows].astype(np.float32) for each in clean]
-            rows, text, latents = placed((rows, text, latents), rows_of)
-            x, d = run(params, number, rows, text, empty, *latents)
+            given = [[each[rows].astype(np.float32) for each in way] for way in (clean, state)]
+            rows, text, given = placed((rows, text, given), rows_of)
+            x, d = run(params, number, rows, text, empty, *given)
             d = None if d is None else fetched(d)[: len(numbers)]
             yield numbers, fetched(x)[: len(numbers)], d
 
