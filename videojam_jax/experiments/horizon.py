@@ -13,7 +13,6 @@ from videojam_jax.config import sampling
 from videojam_jax.errors import UserError
 from videojam_jax.experiments import (
     horizon_losses,
-    losses_over_t,
     measuring_stages,
     sampling_stages,
     store,
@@ -82,8 +81,8 @@ def stages(setting: Setting) -> list[Stage]:
     parts = measuring_stages.stages(setting, rows(setting), params_of)
     if not sampling_stages.has_real(setting):
         parts.append(sampling_stages.held_out_stage(setting))
-    times = losses_over_t.time_grid(setting.config.experiment.times)
-    return parts + losses_over_t.stages(setting, times, params_of)
+    times = horizon_losses.time_grid(setting.config.experiment.times)
+    return parts + horizon_losses.stages(setting, times, params_of)
 
 
 def report(setting: Setting) -> list[Path]:

@@ -1,16 +1,24 @@
-"""What the report of `horizon` says of the losses over `t`: curves, tables and a sentence."""
+"""The losses of `horizon` over `t`, of every model, and what its report says of them.
 
-from collections.abc import Sequence
+The losses are those of training (`losses_over_times.half_errors`), with every caption and, but for
+one of the names below, every motion input kept. All models are asked of the same clips and noise.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from videojam_jax.config import sampling
-from videojam_jax.experiments import losses_over_t
-from videojam_jax.experiments.losses_over_t import NO_MOTION
+from videojam_jax.experiments import sampling_stages, store
+from videojam_jax.experiments.losses_over_times import half_errors, losses_over_times
 from videojam_jax.experiments.report_parts import LABELS
 from videojam_jax.experiments.setting import Setting
+from videojam_jax.experiments.stages import Stage, json_stage
 from videojam_jax.measure.statistics import Estimate, mean_interval
+from videojam_jax.randomness import PURPOSES
 from videojam_jax.report.figures import Curves, Line, draw
 from videojam_jax.report.page import Section
 from videojam_jax.report.table import Quantity, QuantityTable, mark, show
@@ -20,6 +28,96 @@ Losses = Float[np.ndarray, "seeds clips times"]
 SHOWN = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95)
 # A good setting's appearance loss is nowhere above the control's by more than this share.
 LIMIT = 0.03
+NO_MOTION = "videojam_without_motion"
+# Of the grid: the first time; the last is as far from the data.
+NEAREST = 0.01
+
+
+def time_grid(count: int) -> Float[np.ndarray, " count"]:
+    """Times from 0.01 to 0.99, evenly spaced in `log(t / (1 - t))`.
+
+    Closer together near the noise, where a sampler takes most of its steps.
+
+    >>> time_grid(3).round(3).tolist()
+    [0.01, 0.5, 0.99]
+    """
+    end = np.log(NEAREST / (1 - NEAREST))
+    return 1 / (1 + np.exp(-np.linspace(end, -end, count)))
+
+
+def names(setting: Setting) -> list[str]:
+    """What has losses: every run, and VideoJAM with its motion input dropped."""
+    return [*setting.kinds, NO_MOTION]
+
+
+def stages(
+    setting: Setting, times: Float[np.ndarray, " times"], params_of: Callable
+) -> list[Stage]:
+    """The losses of every model on all held-out clips, which are there already."""
+    return [
+        _stage(setting, name, seed, times, params_of)
+        for seed in setting.config.seeds
+        for name in names(setting)
+    ]
+
+
+def read(setting: Setting, name: str) -> dict[str, Float[np.ndarray, "seeds clips times"]]:
+    """The losses that the stages wrote, by halves."""
+    trees = [
+        store.read_json(_path(setting, name, seed))["losses"] for seed in setting.config.seeds
+    ]
+    return {half: np.array([tree[half] for tree in trees], np.float64) for half in trees[0]}
+
+
+def _kind(name: str) -> str:
+    return "videojam" if name == NO_MOTION else name
+
+
+def _path(setting: Setting, name: str, seed: int) -> Path:
+    return setting.folder / f"seed_{seed}" / f"losses_{name}.json"
+
+
+def _stage(
+    setting: Setting, name: str, seed: int, times: Float[np.ndarray, " times"], params_of: Callable
+) -> Stage:
+    kind = _kind(name)
+
+    def origin() -> dict[str, Any]:
+        row = sampling_stages.SampledRow(name, "", kind)
+        return {**sampling_stages.row_origin(setting, row, seed),
+                "held_out": sampling_stages.real_origin(setting),
+                "times": times.tolist(), "noise": PURPOSES["losses_over_t"]}  # fmt: skip
+
+    def losses() -> dict[str, Any]:
+        found = _losses(setting, name, params_of(kind, seed), seed, times)
+        return {"losses": {half: np.round(x, 7).tolist() for half, x in found.items()}}
+
+    path = _path(setting, name, seed)
+    return json_stage(f"losses of {LABELS[name]}, seed {seed}", path, origin, losses, together=True)
+
+
+def _losses(
+    setting: Setting, name: str, params, seed: int, times: Float[np.ndarray, " times"]
+) -> dict[str, np.ndarray]:
+    """`[clips, times]` for each half; to be called alike by every process."""
+    config = setting.run_config(_kind(name), seed)
+
+    def errors(velocity, latents, text, t, noise):
+        clips = latents["video"], latents.get("motion")
+        return half_errors(
+            velocity, clips, {"own": clips}, text, t, noise, config.loss.sigma_min,
+            drop_motion=name == NO_MOTION,
+        )  # fmt: skip
+
+    halves = ("video", "motion") if config.model.motion else ("video",)
+    clips = [
+        ({half: record[half] for half in halves}, record["text"])
+        for record in sampling_stages.records(setting)
+    ]
+    seed_of_noise = setting.config.sample_seed
+    return losses_over_times(config, params, errors, clips, times, seed_of_noise, "losses_over_t")[
+        "own"
+    ]
 
 
 def excess(losses: Losses, reference: Losses) -> Losses:
@@ -85,8 +183,8 @@ def verdict(times: Float[np.ndarray, " times"], above: Sequence[Estimate]) -> st
 
 def section(setting: Setting) -> Section:
     """Curves of both losses over t, the differences to the control, tables, and the verdict."""
-    times = losses_over_t.time_grid(setting.config.experiment.times)
-    found = {name: losses_over_t.read(setting, name) for name in losses_over_t.names(setting)}
+    times = time_grid(setting.config.experiment.times)
+    found = {name: read(setting, name) for name in names(setting)}
     appearance = {name: halves["appearance"] for name, halves in found.items()}
     motion = {name: halves["motion"] for name, halves in found.items() if "motion" in halves}
     above = {

@@ -1,11 +1,12 @@
-"""The losses of both halves over t: closed forms."""
+"""The errors of both halves of the loss: closed forms."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from videojam_jax.experiments.losses_over_t import errors_of_halves, time_grid
+from videojam_jax.experiments.horizon_losses import time_grid
+from videojam_jax.experiments.losses_over_times import half_errors
 from videojam_jax.text import Text
 
 B, SHAPE = 3, (3, 2, 4, 4, 2)
@@ -20,7 +21,14 @@ def clips():
 
 
 def errors(velocity, clips, **options):
-    return jax.jit(lambda given: errors_of_halves(velocity, **given, **options))(clips)
+    def own(given):
+        latents, noise = (given["x1"], given["d1"]), (given["x0"], given["d0"])
+        targets = {"own": latents}
+        return half_errors(
+            velocity, latents, targets, given["text"], given["t"], noise, **options
+        )["own"]
+
+    return jax.jit(own)(clips)
 
 
 def mean_square(x):
