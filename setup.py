@@ -20,7 +20,12 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["videojam_jax", "videojam_jax.*"]),
-    package_data={"videojam_jax": ["**/*.css", "**/*.csv", "**/*.html", "**/*.js", "**/*.json"]},
+    package_data={
+        "videojam_jax": [
+            "**/*.css", "**/*.csv", "**/*.html", "**/*.js", "**/*.json",
+            "weights/**/*.md", "weights/**/*.safetensors",
+        ]
+    },
     entry_points={"console_scripts": ["videojam = videojam_jax.cli.main:main"]},
     install_requires=[
         "array_record>=0.8.1",

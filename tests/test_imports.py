@@ -20,7 +20,7 @@ NARROWER = {
     "diffusion": {"keys", "text"},
     "parallel": {"keys", "randomness"},
     "terminal": {"parallel"},
-    "checkpoints": {"differences"},
+    "checkpoints": {"differences", "keys"},
     "models": {"keys", "text"},
     "motion": {"keys", "models"},
     "data": {"differences", "files", "keys", "motion", "models", "text"},

@@ -1,14 +1,17 @@
 """What a fresh machine meets first: the scripts and the lists of packages."""
 
 import ast
+import glob
 import os
 import pathlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 
 import pytest
+import setuptools
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -136,3 +139,17 @@ def test_machine_without_a_recent_python_gets_one_line(copy, tmp_path):
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert result.stderr.startswith("error: no Python 3.11 or newer")
+
+
+def test_weights_go_with_the_package(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **words: given.update(words))
+    runpy.run_path(str(ROOT / "setup.py"))
+    names = ["README.md", "base/README.md", "base/config.json", "base/weights.safetensors"]
+    for name in names:
+        (tmp_path / "weights" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "weights" / name).touch()
+    patterns = given["package_data"]["videojam_jax"]
+    # As setuptools reads them.
+    found = {f for one in patterns for f in glob.glob(one, root_dir=tmp_path, recursive=True)}
+    assert found == {f"weights/{name}" for name in names}

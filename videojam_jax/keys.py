@@ -27,7 +27,9 @@ MODEL = "model"  # fixes the shapes of the parameters, or what their latents mea
 SAMPLES = "samples"  # shapes a sampled clip
 TRAINING = "training"  # what a training is made of; the rest may change while it lasts
 
-RANDOM = "random"  # in place of a path of weights: random ones, for a try
+# In place of a path of weights: random ones, for a try; before a name, those of the package.
+RANDOM = "random"
+BUILTIN = "builtin:"
 
 _ENTRY = "config"  # where a field's metadata has its entry
 
@@ -229,5 +231,7 @@ def jsonable(tree: Any) -> Any:
 def _absolute(path: Any) -> Any:
     """A path that means the same from any folder; an empty one, a word and a URL stay."""
     if not isinstance(path, str) or path in ("", RANDOM) or "://" in path:
+        return path
+    if path.startswith(BUILTIN):
         return path
     return os.path.abspath(os.path.expanduser(path))

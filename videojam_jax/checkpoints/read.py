@@ -1,4 +1,7 @@
-"""What is read of a checkpoint of ours, of a run or of converted weights."""
+"""What is read of a run's last checkpoint, or of converted weights.
+
+A folder may hold, in the place of checkpoints, one file of weights (`exported.py`).
+"""
 
 import contextlib
 import math
@@ -10,6 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from videojam_jax.checkpoints import exported
 from videojam_jax.checkpoints.names import flat
 from videojam_jax.differences import differences
 from videojam_jax.errors import UserError, first_line
@@ -21,6 +25,25 @@ AT_ONCE = 2  # GB that are being read, beside the largest array
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder is the workdir of a run, or of converted weights."""
     return (Path(folder) / FOLDER).is_dir()
+
+
+def weights_file(folder: Path) -> Path | None:
+    """The one file of weights that a folder has in the place of checkpoints."""
+    path = folder / exported.FILE
+    return path if path.is_file() and not is_checkpoint(folder) else None
+
+
+def latest_step(workdir: Path) -> int | None:
+    """The step that the parameters of a workdir are of; None where there are none."""
+    if file := weights_file(workdir):
+        return exported.arrays_and_about(file)[1]["step"]
+    whole = latest_whole(workdir)
+    return None if whole is None else int(whole.name)
+
+
+def place_of(workdir: Path, step: int) -> Path:
+    """Where the parameters of a step lie."""
+    return weights_file(workdir) or workdir / FOLDER / str(step)
 
 
 def latest_whole(workdir: Path) -> Path | None:
@@ -78,6 +101,8 @@ def reading(folder: Path) -> Iterator[None]:
 
 def read_architecture(workdir: Path) -> dict[str, Any]:
     """What a workdir's latest checkpoint says of its model."""
+    if file := weights_file(workdir):
+        return exported.arrays_and_about(file)[1]["architecture"]
     manager = open_existing(workdir)
     found = read_json(manager, manager.latest_step(), "architecture")
     manager.close()
@@ -90,13 +115,16 @@ def restore_params(
     """The parameters alone (or their average) of a run's checkpoint, and its step.
 
     UserError when the run has no checkpoint, not this step, or another architecture.
-    Converted weights have but the one set.
+    Converted weights, and those in one file, have but the one set.
     """
+    if file := weights_file(workdir):
+        arrays, about = exported.arrays_and_about(file)
+        step = _one_of([about["step"]], step, file)
+        _check_same(file, about["architecture"], architecture)
+        _check_shapes(file, arrays, flat(abstract_params))
+        return exported.placed(arrays, abstract_params), step
     manager = open_existing(workdir)
-    steps = sorted(manager.all_steps())
-    if step is not None and step not in steps:
-        raise UserError(f"{workdir / FOLDER}: no step {step}; there are {steps}")
-    step = steps[-1] if step is None else step
+    step = _one_of(sorted(manager.all_steps()), step, workdir / FOLDER)
     check_architecture(manager, step, architecture)
     has_both = (manager.directory / str(step) / "params").is_dir()
     item = "params" if has_both and not ema else "ema_params"
@@ -107,12 +135,23 @@ def restore_params(
     return params, step
 
 
+def _one_of(steps: list[int], wanted: int | None, place: Path) -> int:
+    """The step that is wanted, the last one if none is; UserError when it is not there."""
+    if wanted is not None and wanted not in steps:
+        raise UserError(f"{place}: no step {wanted}; there are {steps}")
+    return steps[-1] if wanted is None else wanted
+
+
 def check_architecture(manager: ocp.CheckpointManager, step: int, architecture: dict) -> None:
     """UserError where a checkpoint is of another architecture than the config's."""
     saved = read_json(manager, step, "architecture")
+    _check_same(manager.directory / str(step), saved, architecture)
+
+
+def _check_same(place: Path, saved: dict, architecture: dict) -> None:
     for key, there, here in differences(saved, architecture):
         raise UserError(
-            f"{manager.directory / str(step)} is a checkpoint of another architecture: "
+            f"{place} is a checkpoint of another architecture: "
             f"{key} is {there!r} there and {here!r} in this config"
         )
 
@@ -126,6 +165,10 @@ def load_params(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | Non
     Raises:
       UserError: there is no checkpoint, or it is one of another model.
     """
+    if file := weights_file(workdir):
+        arrays, about = exported.arrays_and_about(file)
+        _check_shapes(file, arrays, flat(abstract))
+        return exported.placed(arrays, abstract), about.get("latent")
     manager = open_existing(workdir)
     step = manager.latest_step()
     latent = read_json(manager, step, "latent")
@@ -133,7 +176,7 @@ def load_params(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | Non
     folder = manager.directory / str(step) / "ema_params"
     with reading(folder.parent):
         known = saved_shapes(folder)
-    _check_shapes(folder, flat(known), flat(abstract))
+    _check_shapes(folder.parent, flat(known), flat(abstract))
     # orbax begins to read all arrays, as they are on disk, before it casts the first of them.
     largest = max(math.prod(x.shape) * x.dtype.itemsize for x in flat(known).values())
     handler = ocp.StandardCheckpointHandler(restore_concurrent_gb=AT_ONCE + largest / 1e9)
@@ -163,7 +206,7 @@ def saved_shapes(folder: Path) -> dict[str, Any]:
     return ocp.PyTreeCheckpointHandler().metadata(folder).tree
 
 
-def _check_shapes(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _check_shapes(place: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     problems = {
         "missing": [path for path in wanted if path not in there],
         "unknown": [path for path in there if path not in wanted],
@@ -176,5 +219,5 @@ def _check_shapes(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, A
     said = [f"{len(names)} {what}: {', '.join(names)}" for what, names in problems.items() if names]
     if said:
         raise UserError(
-            f"{folder.parent}: not the parameters that this config's model has; {'; '.join(said)}"
+            f"{place}: not the parameters that this config's model has; {'; '.join(said)}"
         )

@@ -1,4 +1,4 @@
-"""Public weights to a checkpoint of ours, or a checkpoint to safetensors."""
+"""Public weights to a checkpoint of ours, or a checkpoint or run to safetensors."""
 
 from pathlib import Path
 
@@ -12,7 +12,13 @@ def words(parser) -> None:
         metavar="FROM",
         help="a file or folder of public weights; or the workdir of a run, or of converted weights",
     )
-    parser.add_argument("--out", required=True, metavar="TO", help="a folder; or FILE.safetensors")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="TO",
+        help="a folder; or FILE.safetensors. A run's folder has its weights and config and stands "
+        "for it",
+    )
     parser.add_argument(
         "--model",
         choices=("raft", "wan_vae", "t5", "clip"),
@@ -29,8 +35,9 @@ def run(arguments) -> None:
     if arguments.overrides:
         raise UserError("convert: it has no config")
     start_jax()
+    from videojam_jax.checkpoints.builtin import run_folder
     from videojam_jax.convert.job import convert
 
-    source, out = Path(arguments.source), Path(arguments.out)
+    source, out = run_folder(arguments.source), Path(arguments.out)
     for path in convert(source, out, kind=arguments.model, dtype=arguments.dtype, tell=print):
         print(f"wrote {path}")

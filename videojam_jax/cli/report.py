@@ -8,7 +8,9 @@ from videojam_jax.cli.words import add_processes, add_workdir
 
 def words(parser) -> None:
     add_workdir(parser, "where the report goes")
-    parser.add_argument("--base", metavar="DIR", help="run of the base; default: WORKDIR/base")
+    parser.add_argument(
+        "--base", metavar="DIR", help="run of the base, or builtin:NAME; default: WORKDIR/base"
+    )
     parser.add_argument("--videojam", metavar="DIR", help="VideoJAM's; default: WORKDIR/videojam")
     parser.add_argument("--clips", type=int, default=32, help="to sample and measure")
     parser.add_argument("--seed", type=int, default=0)
@@ -16,11 +18,12 @@ def words(parser) -> None:
 
 
 def run(arguments) -> None:
+    from videojam_jax.checkpoints.builtin import run_folder
     from videojam_jax.config import loading
 
     workdir = Path(arguments.workdir)
-    base = Path(arguments.base) if arguments.base else workdir / "base"
-    joint = Path(arguments.videojam) if arguments.videojam else workdir / "videojam"
+    base = run_folder(arguments.base or workdir / "base")
+    joint = run_folder(arguments.videojam or workdir / "videojam")
     configs = [
         loading.load_resolved(folder / "config.json", arguments.overrides)
         for folder in (base, joint)

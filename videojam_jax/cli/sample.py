@@ -8,26 +8,33 @@ from videojam_jax.errors import UserError
 
 
 def words(parser) -> None:
-    add_workdir(parser, "of the trained run")
+    add_workdir(parser, "of the trained run; or builtin:NAME, weights that come with the package")
     parser.add_argument("--prompt", action="append", default=[], help="may be given several times")
     parser.add_argument(
         "--prompts", metavar="FILE", help="a prompt a line, a table, or motion64, a set of ours"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--step", type=int, help="of the checkpoint; default: the latest")
-    parser.add_argument("--out", metavar="DIR", help="default: WORKDIR/samples/prompts")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="default: WORKDIR/samples/prompts; sample_out/NAME/samples/prompts of builtin:NAME",
+    )
     add_processes(parser)
 
 
 def run(arguments) -> None:
+    from videojam_jax.checkpoints.builtin import in_package, run_folder
     from videojam_jax.config import loading
 
-    workdir = Path(arguments.workdir)
+    workdir = run_folder(arguments.workdir)
     path = workdir / "config.json"
     config = of_clips(loading.load_resolved(path, arguments.overrides), path)
     prompts = _prompts(arguments)
-    out = Path(arguments.out) if arguments.out else workdir / "samples" / "prompts"
-    start(arguments, workdir, guard=True)
+    # Nothing is written into the package.
+    home = Path("sample_out") / workdir.name if in_package(workdir) else workdir
+    out = Path(arguments.out) if arguments.out else home / "samples" / "prompts"
+    start(arguments, home, guard=True)
     from videojam_jax.sample.job import sample
 
     for path in sample(config, workdir, prompts, arguments.seed, out, arguments.step):

@@ -91,6 +91,10 @@ def start_jax(guard: bool = False) -> None:
 
 def workdir_at(path: str | Path) -> Path:
     """The folder, made if it is not there; UserError when nothing can be written to it."""
+    from videojam_jax.checkpoints.builtin import is_builtin
+
+    if is_builtin(path):
+        raise UserError(f"{path}: nothing is written into the package; name another folder")
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -77,8 +77,8 @@ class HorizonOptions:
 class RunsOptions:
     base: str = config_key(
         REQUIRED,
-        "FILE.py[:ARG] of the base's config, or the workdir of a trained run; a relative path "
-        "starts at this config's folder",
+        "FILE.py[:ARG] of the base's config; or the workdir of a trained run, or builtin:NAME, "
+        "which comes with the package; a relative path starts at this config's folder",
     )
     control: str = config_key(
         "", "the same for the base trained on without motion; empty: none"

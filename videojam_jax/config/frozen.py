@@ -7,7 +7,6 @@ what `prepare` made with them. `latent_shape` is what it needs to know.
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +16,7 @@ import numpy as np
 from jax.sharding import Sharding
 from ml_collections import FrozenConfigDict
 
+from videojam_jax.checkpoints.builtin import run_folder
 from videojam_jax.checkpoints.read import load_params, read_architecture
 from videojam_jax.convert.tokenizers import open_tokenizer
 from videojam_jax.convert.weights import drawn, kind_of, load_weights, random_weights
@@ -86,8 +86,9 @@ def autoencoder(config: FrozenConfigDict, sharding: Sharding | None = None) -> A
 def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> Tae:
     options: dict[str, Any] = {"compression": section.compression, "channels": section.channels}
     critic_width, latent = 0, None
+    folder = run_folder(section.weights)
     if section.weights != RANDOM:
-        architecture = read_architecture(Path(section.weights)) or {}
+        architecture = read_architecture(folder) or {}
         if "tae" not in architecture:
             raise UserError(
                 f"{section.weights}: no temporal autoencoder; it should be the workdir of a "
@@ -122,7 +123,7 @@ def _tae(section: FrozenConfigDict, frames: int, dtype, sharding: Sharding) -> T
         wanted = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
         )
-        params, latent = load_params(Path(section.weights), wanted)
+        params, latent = load_params(folder, wanted)
         if latent is None:
             raise UserError(
                 f"{section.weights}: its latents' shift and scale are missing from the checkpoint"

@@ -16,6 +16,7 @@ from typing import Any
 
 import ml_collections
 
+from videojam_jax.checkpoints.builtin import is_builtin, run_folder
 from videojam_jax.config.experiment import ExperimentConfig
 from videojam_jax.config.schema import REPLACED, AutoencoderConfig, Config
 from videojam_jax.errors import UserError, first_line
@@ -66,7 +67,7 @@ def load_experiment(
         raise UserError("config.seeds is empty: name at least one, (0,)")
     folder = Path(name.partition(":")[0]).absolute().parent
     for run, path in filled["runs"].items():
-        if path:
+        if path and not is_builtin(path):
             filled["runs"][run] = os.path.normpath(folder / path)
     return ml_collections.FrozenConfigDict(filled)
 
@@ -243,7 +244,9 @@ def _section(value: Any, path: str) -> dict:
 
 
 def beside(path: str, workdir: Path) -> Path:
-    """A path in a config, where a relative one starts at the run's workdir."""
+    """A path in a config: a relative one starts at the run's workdir; or `builtin:NAME`."""
+    if is_builtin(path):
+        return run_folder(path)
     return Path(os.path.normpath(workdir / path))
 
 

@@ -49,8 +49,9 @@ class TaeOptions:
 
     weights: str = config_key(
         "",
-        "workdir of a `videojam train` of a temporal autoencoder, or of a converted one; random: "
-        "random ones, for a try. Training on prepared clips needs none",
+        "workdir of a `videojam train` of a temporal autoencoder, or of a converted one; "
+        "builtin:NAME: weights that come with the package; random: random ones, for a try. "
+        "Training on prepared clips needs none",
         path=True,
     )
     compression: tuple[int, int, int] = same(

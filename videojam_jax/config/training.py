@@ -41,8 +41,8 @@ class RunOptions:
 
     init_from: str = config_key(
         "",
-        "workdir of the run to start from (a base is widened for VideoJAM); a relative path "
-        "starts at the workdir",
+        "workdir of the run to start from (a base is widened for VideoJAM), or builtin:NAME, which "
+        "comes with the package; a relative path starts at the workdir",
     )
     steps: int = config_key(REQUIRED, "in all", minimum=1, tags=(TRAINING,))
     batch_size: int = config_key(

@@ -2,6 +2,7 @@
 
     a file of RAFT, Wan's autoencoder, T5 or CLIP   ->  checkpoint  ->  the same tensors again
     a run of `videojam train`                       ->  safetensors under our names  ->  checkpoint
+    the same                                        ->  a folder that stands for the run
 
 Every tensor stays what it is to the bit, unless another dtype is asked for.
 """
@@ -17,16 +18,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from videojam_jax.checkpoints.exported import FILE, METADATA, sha256
 from videojam_jax.checkpoints.names import flat, nested
 from videojam_jax.checkpoints.read import (
     is_checkpoint,
+    latest_step,
     latest_whole,
     params_as_saved,
     read_architecture,
 )
+from videojam_jax.checkpoints.safetensors_file import open_safetensors
 from videojam_jax.checkpoints.write import Later, save_params
 from videojam_jax.convert.kinds import KINDS, abstract, detect
 from videojam_jax.convert.layout import Row
@@ -54,7 +57,6 @@ COMPANIONS = (
     "vocab.json",
     "merges.txt",
 )
-METADATA = "videojam"  # where a safetensors file says what of ours it is
 SHARD = 5_000_000_000  # bytes of one file, as Hugging Face splits them
 
 
@@ -71,7 +73,9 @@ def convert(
 
     Args:
       source: a public file or folder, or the workdir of a run or of converted weights.
-      out: the folder of the checkpoint; or the file `*.safetensors`, split if it is large.
+      out: the folder of the checkpoint; or the file `*.safetensors`, split if it is large; of a
+        run also a folder, which gets its weights as one file and its config, see
+        `checkpoints.exported`.
       kind: of the public weights, a key of `KINDS`; default: found out.
       dtype: of the arrays that are written, "float32", say; default: each as it is.
       shard_bytes: of one safetensors file at most.
@@ -89,6 +93,8 @@ def convert(
     if is_checkpoint(source):
         if kind:
             raise UserError(f"{source} is a checkpoint of ours, which tells its kind: no --model")
+        if out.suffix != ".safetensors":
+            return _to_folder(source, out, dtype, tell)
         return _to_public(source, out, dtype, shard_bytes, tell)
     if out.suffix == ".safetensors":
         raise UserError(
@@ -109,7 +115,8 @@ def _to_ours(source: Path, out: Path, kind: str | None, dtype: str | None, tell)
             name.replace(".", "/"): _own_tensor(tensor, dtype) for name, tensor in tensors.items()
         })
         tell(f"{len(tensors)} tensors of {_said(own['architecture'])}")
-        return [save_params(out, params, own["architecture"], own.get("latent"))]
+        written = [save_params(out, params, own["architecture"], own.get("latent"))]
+        return written + (_companions(source, out) if source.is_dir() else [])
     kind = kind or detect(source, tensors)
     known = KINDS[kind]
     options = known.options(source, tensors)
@@ -144,20 +151,48 @@ def _own_tensor(tensor: Tensor, dtype: str | None) -> Later:
     return Later(tensor.shape, kept, lambda: slice_of(tensor, everything, None, kept))
 
 
-def _to_public(source: Path, out: Path, dtype: str | None, shard_bytes: int, tell) -> list[Path]:
-    if out.suffix != ".safetensors":
+def _to_folder(source: Path, out: Path, dtype: str | None, tell) -> list[Path]:
+    """A run as a folder that stands for it; the weights come last, so with them it is whole."""
+    architecture = read_architecture(source)
+    if CONVERTED in architecture:
         raise UserError(
-            f"{source} is a checkpoint, so --out must be a file *.safetensors, not {out}"
+            f"{source} is a checkpoint of public weights, so --out must be a file *.safetensors, "
+            f"not {out}"
         )
+    if is_checkpoint(out) or (out / FILE).exists():
+        raise UserError(f"{out}: there are weights already; choose another folder")
+    config, file = source / "config.json", out / FILE
+    if not config.is_file():
+        raise UserError(f"{config}: no such file; a run of `videojam train` has it")
+    with cannot_write(out):
+        out.mkdir(parents=True, exist_ok=True)
+    params, latent = params_as_saved(source)
+    tensors, about = _own_tensors(params, architecture, latent, latest_step(source))
+    tell(f"{len(tensors)} tensors of {_said(architecture)}")
+    written = [write_whole(out / config.name, config.read_bytes())]
+    total = sum(x.nbytes for x in tensors.values())  # one file, whatever its size
+    written += _write(file, tensors, about, dtype, total)
+    tell(f"{file.stat().st_size / 1e6:,.1f} MB, sha256 {sha256(file)}")
+    return written
+
+
+def _own_tensors(
+    params: Mapping[str, Any], architecture: dict, latent: dict | None, step: int
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """A run's parameters as its file has them, and the file's metadata."""
+    tensors = {path.replace("/", "."): x for path, x in flat(params).items()}
+    own = {"architecture": architecture, "step": step} | ({"latent": latent} if latent else {})
+    return tensors, {"format": "pt", METADATA: json.dumps(own)}
+
+
+def _to_public(source: Path, out: Path, dtype: str | None, shard_bytes: int, tell) -> list[Path]:
     if there := [path for path in (out, _index_of(out)) if path.exists()]:
         raise UserError(f"{there[0]}: it is there already; choose another name")
     architecture = read_architecture(source)
     with cannot_write(out):  # known before what may take long
         out.parent.mkdir(parents=True, exist_ok=True)
     params, latent = params_as_saved(source)
-    about = architecture.get(CONVERTED)
-    metadata = {"format": "pt"}
-    if about:
+    if about := architecture.get(CONVERTED):
         known = KINDS[about["kind"]]
         module = known.module(about["options"], np.float32)
         names = about.get("names", {})
@@ -165,11 +200,9 @@ def _to_public(source: Path, out: Path, dtype: str | None, shard_bytes: int, tel
             dataclasses.replace(row, public=names.get(row.ours, row.public))
             for row in known.rows(module, about["options"])
         ]
-        tensors = public_tensors(params, rows)
+        tensors, metadata = public_tensors(params, rows), {"format": "pt"}
     else:
-        tensors = {path.replace("/", "."): x for path, x in flat(params).items()}
-        own = {"architecture": architecture} | ({"latent": latent} if latent else {})
-        metadata[METADATA] = json.dumps(own)
+        tensors, metadata = _own_tensors(params, architecture, latent, latest_step(source))
     tell(f"{len(tensors)} tensors of {_said(architecture)}")
     written = _write(out, tensors, metadata, dtype, shard_bytes)
     return written + _companions(source, out.parent)
@@ -222,8 +255,7 @@ def _own(tensors: Tensors) -> dict[str, Any] | None:
         path = path.parent / sorted(set(json.loads(path.read_bytes())["weight_map"].values()))[0]
     if path.suffix != ".safetensors":
         return None
-    with safe_open(path, framework="np") as file:
-        said = (file.metadata() or {}).get(METADATA)
+    said = open_safetensors(path)[1].get(METADATA)
     return json.loads(said) if said else None
 
 

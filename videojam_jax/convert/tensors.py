@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-import ml_dtypes  # noqa: F401 NumPy learns bfloat16 from it
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
+from videojam_jax.checkpoints.safetensors_file import open_safetensors
 from videojam_jax.convert.torch_file import open_torch_file
 from videojam_jax.errors import UserError, first_line
 
@@ -53,7 +52,7 @@ def open_tensors(path: str | os.PathLike) -> "Tensors":
     if path.name.endswith((_INDEX, _TORCH_INDEX)):
         return Tensors(path, _from_index(path))
     if path.suffix == ".safetensors":
-        return Tensors(path, _from_safetensors(path))
+        return Tensors(path, open_safetensors(path)[0])
     if path.suffix in SUFFIXES:
         return Tensors(path, open_torch_file(path))
     raise UserError(f"{path}: weights are read from {', '.join(SUFFIXES)} and *{_INDEX}")
@@ -80,37 +79,6 @@ class Tensors(Mapping[str, Tensor]):
         return len(self._tensors)
 
 
-class _Sliced:
-    """A tensor of a safetensors file."""
-
-    def __init__(self, file, name: str):
-        self._slice = file.get_slice(name)
-        self.shape = tuple(self._slice.get_shape())
-        self.dtype = np.dtype(_SAFETENSORS[self._slice.get_dtype()])
-
-    def __getitem__(self, index) -> np.ndarray:
-        if 0 in self.shape:  # the library finds every slice of it out of bounds
-            return np.zeros(self.shape, self.dtype)[index]
-        return self._slice[index]
-
-
-_SAFETENSORS = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U64": "uint64",
-    "U32": "uint32",
-    "U16": "uint16",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
-
-
 def _in_folder(folder: Path) -> Path:
     for name in _PREFERRED:
         if (folder / name).is_file():
@@ -130,21 +98,6 @@ def _in_folder(folder: Path) -> Path:
     )
 
 
-def _from_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        file = safe_open(path, framework="np")
-        return {name: _Sliced(file, name) for name in file.keys()}
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a whole safetensors file ({first_line(error)})") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except KeyError as error:
-        raise UserError(
-            f"{path}: it holds numbers of the kind {error}, which are not read here; known are "
-            f"{', '.join(_SAFETENSORS)}"
-        ) from error
-
-
 def _from_index(path: Path) -> dict[str, Tensor]:
     try:
         places = dict(json.loads(path.read_bytes())["weight_map"])
@@ -158,8 +111,10 @@ def _from_index(path: Path) -> dict[str, Tensor]:
     for part in names:
         if not (path.parent / part).is_file():
             raise UserError(f"{path}: its part {part} is missing")
-        read = _from_safetensors if part.endswith(".safetensors") else open_torch_file
-        parts[part] = read(path.parent / part)
+        if part.endswith(".safetensors"):
+            parts[part], _ = open_safetensors(path.parent / part)
+        else:
+            parts[part] = open_torch_file(path.parent / part)
     missing = [name for name, part in places.items() if name not in parts[part]]
     if missing:
         raise UserError(f"{path}: {missing[0]} is not in {places[missing[0]]}, where it should be")

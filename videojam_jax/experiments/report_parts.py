@@ -5,7 +5,7 @@ import platform
 import jax
 from ml_collections import FrozenConfigDict
 
-from videojam_jax.checkpoints.read import latest_whole
+from videojam_jax.checkpoints.read import latest_step
 from videojam_jax.config import modelling, sampling
 from videojam_jax.experiments import sampling_stages
 from videojam_jax.experiments.setting import Setting
@@ -65,9 +65,9 @@ def making(setting: Setting) -> Section:
     for kind in setting.kinds:
         config = setting.run_config(kind, seeds[0])
         size = parameter_count(abstract_params(modelling.init(config), modelling.mesh(config)))
-        steps = latest_whole(setting.run_folder(kind, seeds[0]))
+        steps = latest_step(setting.run_folder(kind, seeds[0])) or 0
         facts[LABELS[kind]] = (
-            f"{size:,} parameters, {0 if steps is None else int(steps.name):,} steps of "
+            f"{size:,} parameters, {steps:,} steps of "
             f"{config.train.batch_size} clips, {setting.config.runs[kind]}"
         )
     config = setting.run_config("videojam", seeds[0])

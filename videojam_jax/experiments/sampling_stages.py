@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from videojam_jax.checkpoints.read import latest_whole
+from videojam_jax.checkpoints.builtin import by_bits
+from videojam_jax.checkpoints.read import latest_step
 from videojam_jax.config import frozen, loading, preparing
 from videojam_jax.config.schema import Config
 from videojam_jax.data import loader
@@ -127,13 +128,12 @@ def row_origin(setting: Setting, row: SampledRow, seed: int) -> dict[str, Any]:
 
     Of a row that goes on from another's state, that one's too.
     """
-    whole = latest_whole(setting.run_folder(row.kind, seed))
     config = row_config(setting, row, seed)
     before = {} if row.before is None else {"before": row_origin(setting, row.before, seed)}
     return {
         "runs": {kind: _training(setting, kind, seed) for kind in ("base", row.kind)},
-        "step": None if whole is None else int(whole.name),
-        "config": tagged(Config, config, SAMPLES),
+        "step": latest_step(setting.run_folder(row.kind, seed)),
+        "config": by_bits(tagged(Config, config, SAMPLES)),
         "captions": captions(setting),
         "seed": setting.config.sample_seed,
         "noise": PURPOSES["sampling"],
@@ -148,8 +148,8 @@ def _training(setting: Setting, kind: str, seed: int) -> dict[str, Any]:
     for name in ("sample", "mesh", "prepare"):
         del tree[name]
     # Not the workdir's own path: it may be moved.
-    given = str(setting.run_folder(kind, seed)) if setting.is_given(kind) else ""
-    return {"seed": seed, "given": given, "config": tree}
+    given = setting.config.runs[kind] if setting.is_given(kind) else ""
+    return by_bits({"seed": seed, "given": given, "config": tree})
 
 
 def row_stage(setting: Setting, row: SampledRow, seed: int, params_of: Callable) -> Stage:

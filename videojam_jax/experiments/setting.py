@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
+from videojam_jax.checkpoints.builtin import run_folder
 from videojam_jax.config import loading, preparing
 from videojam_jax.config.schema import Config
 from videojam_jax.differences import differences
@@ -46,23 +47,23 @@ class Setting:
 
     def is_given(self, kind: str) -> bool:
         """Whether the config names a run that was trained elsewhere."""
-        return (Path(self.config.runs[kind]) / "config.json").is_file()
+        return (run_folder(self.config.runs[kind]) / "config.json").is_file()
 
     def run_folder(self, kind: str, seed: int) -> Path:
         if self.is_given(kind):
-            return Path(self.config.runs[kind])
+            return run_folder(self.config.runs[kind])
         return self.workdir / f"seed_{seed}" / kind
 
     def run_config(self, kind: str, seed: int) -> FrozenConfigDict:
         """The config that a run is trained with, or was, and is sampled with."""
         path, changes = self.config.runs[kind], self.config.change.to_dict()
         if self.is_given(kind):
-            return _loaded(str(Path(path) / "config.json"), json.dumps(changes))
-        base = self.run_folder("base", seed) if self.is_given("base") else "../base"
+            return _loaded(str(run_folder(path) / "config.json"), json.dumps(changes))
+        base = self.config.runs.base if self.is_given("base") else "../base"
         train = {
             **changes.get("train", {}),
             "dataset": "../../data",
-            "init_from": "" if kind == "base" else str(base),
+            "init_from": "" if kind == "base" else base,
         }
         return _loaded(path, json.dumps({**changes, "seed": seed, "train": train}))
 

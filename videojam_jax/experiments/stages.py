@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from videojam_jax.checkpoints.read import latest_whole
+from videojam_jax.checkpoints.read import latest_step
 from videojam_jax.config import loading, preparing
 from videojam_jax.data import loader, manifest
 from videojam_jax.data.prepare import Share
@@ -168,8 +168,8 @@ def _own_runs(setting: Setting) -> list[tuple[str, int]]:
 
 
 def _is_trained(config, folder: Path) -> bool:
-    whole = latest_whole(folder)
-    return whole is not None and int(whole.name) >= config.train.steps
+    step = latest_step(folder)
+    return step is not None and step >= config.train.steps
 
 
 def _training(setting: Setting, kind: str, seed: int) -> Stage:

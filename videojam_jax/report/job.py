@@ -59,10 +59,9 @@ def compare(
         joint_config.motion.sigma,
     )
     shown = {"real": real, **sampled}
-    losses = [
-        LoggedRun("base", read_metrics(base_run / "metrics.jsonl")),
-        LoggedRun("VideoJAM", read_metrics(joint_run / "metrics.jsonl")),
-    ]
+    logs = {"base": base_run / "metrics.jsonl", "VideoJAM": joint_run / "metrics.jsonl"}
+    # Weights that come with the package have no log.
+    losses = [LoggedRun(name, read_metrics(log)) for name, log in logs.items() if log.is_file()]
     section = joint_config.sample
     facts = {
         "clips measured": len(captions),

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import FrozenConfigDict
 
+from videojam_jax.checkpoints.builtin import by_bits
 from videojam_jax.config import frozen
 from videojam_jax.config.schema import Config
 from videojam_jax.keys import SAMPLES, tagged
@@ -26,7 +27,7 @@ def make_writer(config: FrozenConfigDict) -> Callable[..., SampleFolder]:
     """
     generate = make_generate(config)
     autoencoder = frozen.autoencoder(config)
-    shaping = tagged(Config, config, SAMPLES)
+    shaping = by_bits(tagged(Config, config, SAMPLES))
 
     def write(
         out: Path,

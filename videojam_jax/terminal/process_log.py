@@ -22,7 +22,7 @@ def log_process(workdir: Path, launch: Launch) -> TextIO | None:
     if launch.processes == 1:
         return None
     folder = workdir / "logs"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     file = (folder / f"process_{launch.process:05}.log").open("a", buffering=1, encoding="utf-8")
     where = f", meeting at {launch.coordinator}" if launch.coordinator else ""
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")

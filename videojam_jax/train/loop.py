@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
-from videojam_jax.checkpoints.read import latest_whole
+from videojam_jax.checkpoints.read import latest_whole, place_of
 from videojam_jax.config.loading import beside, is_autoencoder
 from videojam_jax.errors import PeerLost, UserError, first_line
 from videojam_jax.files import write_whole
@@ -220,7 +220,7 @@ def _first_state(config, workdir, manager, task: Task, abstract) -> tuple[TrainS
     other = beside(config.train.init_from, workdir)
     params, step, how = task.from_run(other, abstract)
     state = state_from_params(params, task.optimizer, abstract)
-    return state, f"starting from {other / 'checkpoints' / str(step)} ({how})"
+    return state, f"starting from {place_of(other, step)} ({how})"
 
 
 def _title(config: FrozenConfigDict, task: Task, abstract: TrainState, mesh: Mesh) -> str:
