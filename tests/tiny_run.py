@@ -50,6 +50,8 @@ TINY_EXPERIMENT = [
     "--config.change.optimizer.learning_rate=1e-3",  # base and control share a compiled step
     "--config.clips=10",
     "--config.shown=2",
+    "--config.seeds=(0,)",
+    *(f"--config.runs.{kind}=../quickstart.py:{kind}" for kind in ("base", "control", "videojam")),
 ]
 
 

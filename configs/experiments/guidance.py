@@ -20,13 +20,14 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         "tiny": {
             "experiment": {"name": "guidance", "w_text": (0.0, 1.0, 2.0, 4.0),
                            "w_motion": (0.0, 0.5, 1.0, 2.0)},
-            "runs": runs("../quickstart.py"),
+            "runs": PHYSICS,
             "held_out": {"source": {"seed": 1}},
             "clips": 32,
         },
         "small": {
             "experiment": {"name": "guidance"},
-            "runs": runs("../physics_minutes.py"),
+            "runs": PHYSICS,
+            "change": {"train": {"batch_size": 64, "steps": 6_000}},
             "held_out": {"source": {"seed": 1}},
             "seeds": (0, 1),
             "clips": 64,
@@ -45,6 +46,12 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         },
     }[arg]  # fmt: skip
     return ConfigDict(size)
+
+
+PHYSICS = {
+    "base": "builtin:physics_base",
+    "videojam": "../physics.py:videojam",
+}
 
 
 def runs(base: str, videojam: str = "") -> dict:

@@ -23,13 +23,14 @@ def get_config(arg: str = "tiny") -> ConfigDict:
     size = {
         "tiny": {
             "experiment": {"name": "permutation", "times": 50},
-            "runs": runs("../quickstart.py"),
+            "runs": PHYSICS,
             "held_out": {"source": {"seed": 1}},
             "clips": 128,
         },
         "small": {
             "experiment": {"name": "permutation"},
-            "runs": runs("../physics_minutes.py"),
+            "runs": PHYSICS,
+            "change": {"train": {"batch_size": 64, "steps": 6_000}},
             "held_out": {"source": {"seed": 1}},
             "seeds": (0, 1),
             "clips": 512,
@@ -48,6 +49,13 @@ def get_config(arg: str = "tiny") -> ConfigDict:
         },
     }[arg]
     return ConfigDict(size)
+
+
+PHYSICS = {
+    "base": "builtin:physics_base",
+    "control": "../physics.py:control",
+    "videojam": "../physics.py:videojam",
+}
 
 
 def runs(base: str, videojam: str = "") -> dict:

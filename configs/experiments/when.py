@@ -19,12 +19,13 @@ from ml_collections import ConfigDict
 def get_config(arg: str = "tiny") -> ConfigDict:
     size = {
         "tiny": {
-            "runs": runs("../quickstart.py"),
+            "runs": PHYSICS,
             "held_out": {"source": {"seed": 1}},
             "clips": 32,
         },
         "small": {
-            "runs": runs("../physics_minutes.py"),
+            "runs": PHYSICS,
+            "change": {"train": {"batch_size": 64, "steps": 6_000}},
             "held_out": {"source": {"seed": 1}},
             "seeds": (0, 1),
             "clips": 64,
@@ -42,6 +43,13 @@ def get_config(arg: str = "tiny") -> ConfigDict:
     }[arg]
     kept = (0.2, 0.4, 0.6, 0.8)
     return ConfigDict({"experiment": {"name": "when", "kept": kept}, **size})
+
+
+PHYSICS = {
+    "base": "builtin:physics_base",
+    "control": "../physics.py:control",
+    "videojam": "../physics.py:videojam",
+}
 
 
 def runs(base: str, videojam: str = "") -> dict:

@@ -9,7 +9,7 @@ from videojam_jax import keys
 from videojam_jax.config import autoencoding, loading, modelling, sampling
 from videojam_jax.config.sampling import SampleOptions
 from videojam_jax.config.schema import TRUNKS, Config, ModelOptions
-from videojam_jax.data.scenes import KINDS
+from videojam_jax.data.scenes import OF_BODIES
 from videojam_jax.data.shapes import SHAPES
 from videojam_jax.data.simulate import SimulatedOptions
 from videojam_jax.differences import flat
@@ -47,7 +47,7 @@ def test_every_shipped_config_is_right(path):
     assert "videojam train" in path.read_text()
 
 
-@pytest.mark.parametrize("name", ["quickstart", "small_physics", "physics_minutes"])
+@pytest.mark.parametrize("name", ["quickstart", "small_physics", "physics"])
 def test_the_control_is_trained_as_videojam_is_but_without_motion(name):
     control, joint = (
         flat(loading.load(f"{FOLDER / name}.py:{arg}"))
@@ -67,7 +67,7 @@ def test_the_control_of_the_paper_s_runs_is_trained_as_videojam_is(size):
         }
 
 
-@pytest.mark.parametrize("name", ["quickstart", "small_physics", "physics_minutes"])
+@pytest.mark.parametrize("name", ["quickstart", "small_physics", "physics"])
 def test_base_and_videojam_have_one_trunk_and_one_data_set(name):
     base, joint = (
         flat(loading.load(f"{FOLDER / name}.py:{arg}"))
@@ -268,7 +268,7 @@ def test_choices_are_what_the_code_knows():
     assert set(model["attention"].choices) == {"auto", "xla", "cudnn", "splash"}
     assert set(model["trunk"].sections) == set(TRUNKS)
     assert set(keys.entries(MotionOptions)["dis_preset"].choices) == set(DIS_PRESETS)
-    assert set(simulated["kinds"].default) == set(KINDS)
+    assert set(simulated["kinds"].default) == set(OF_BODIES)
     assert set(simulated["shapes"].default) == set(SHAPES)
     assert set(keys.entries(PretrainedOptions)["reads"].choices) == set(READINGS)
 

@@ -39,6 +39,8 @@ def stages(
         parts += _real_stages(setting)
     for seed in setting.config.seeds:
         for row in rows:
+            if seed != setting.seed_of(row.kind, seed):
+                continue  # a run that all seeds share is sampled once
             parts.append(sampling_stages.row_stage(setting, row, seed, params_of))
             parts.append(_row_stage(setting, row, seed))
     return parts

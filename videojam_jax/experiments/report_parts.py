@@ -52,7 +52,7 @@ def losses(setting: Setting) -> Section:
     for seed in setting.config.seeds:
         for kind in setting.kinds:
             path = setting.run_folder(kind, seed) / "metrics.jsonl"
-            if path.is_file():
+            if path.is_file() and seed == setting.seed_of(kind, seed):
                 name = LABELS[kind] + (f", seed {seed}" if len(setting.config.seeds) > 1 else "")
                 drawn.append(curves.LoggedRun(name, curves.read_metrics(path)))
     return Section("Losses in training", parts=[*curves.draw(drawn), *against_floors(drawn)])

@@ -113,7 +113,8 @@ def real_stage(setting: Setting) -> Stage:
 
 
 def row_folder(setting: Setting, row: SampledRow, seed: int) -> Path:
-    return setting.folder / f"seed_{seed}" / row.name
+    """Where a row's clips lie: those of a run that all seeds share in the first seed's."""
+    return setting.folder / f"seed_{setting.seed_of(row.kind, seed)}" / row.name
 
 
 def row_config(setting: Setting, row: SampledRow, seed: int) -> FrozenConfigDict:
@@ -144,6 +145,7 @@ def row_origin(setting: Setting, row: SampledRow, seed: int) -> dict[str, Any]:
 
 
 def _training(setting: Setting, kind: str, seed: int) -> dict[str, Any]:
+    seed = setting.seed_of(kind, seed)
     tree = setting.run_config(kind, seed).to_dict()
     for name in ("sample", "mesh", "prepare"):
         del tree[name]

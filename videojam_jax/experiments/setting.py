@@ -54,6 +54,10 @@ class Setting:
             return run_folder(self.config.runs[kind])
         return self.workdir / f"seed_{seed}" / kind
 
+    def seed_of(self, kind: str, seed: int) -> int:
+        """The first seed for a run that was trained elsewhere, which all seeds share."""
+        return self.config.seeds[0] if self.is_given(kind) else seed
+
     def run_config(self, kind: str, seed: int) -> FrozenConfigDict:
         """The config that a run is trained with, or was, and is sampled with."""
         path, changes = self.config.runs[kind], self.config.change.to_dict()
@@ -73,11 +77,13 @@ class Setting:
         Raises:
           UserError: they do not, or a run in the workdir was trained with another config.
         """
-        if any(self.is_given(kind) for kind in self.kinds) and len(self.config.seeds) > 1:
-            raise UserError(
-                f"config.seeds = {tuple(self.config.seeds)}, but a run that was trained elsewhere "
-                "has one seed; name one seed"
-            )
+        for kind in self.kinds:
+            # A base may be what the runs of all seeds start from.
+            if kind != "base" and self.is_given(kind) and len(self.config.seeds) > 1:
+                raise UserError(
+                    f"config.seeds = {tuple(self.config.seeds)}, but a run that was trained "
+                    f"elsewhere has one seed, and config.runs.{kind} names one; name one seed"
+                )
         configs = {kind: self.run_config(kind, self.config.seeds[0]) for kind in self.kinds}
         for kind, config in configs.items():
             if config.model.motion != (kind == "videojam"):
