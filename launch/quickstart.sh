@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains a small VideoJAM from nothing and shows what it made, on any machine with
-# Python: simulated clips -> base model -> VideoJAM -> an HTML report.
+# From the base that comes with the package to VideoJAM, on any machine with Python: simulated
+# clips -> control and VideoJAM, fine-tuned side by side -> samples, measured -> an HTML report.
 #   bash launch/quickstart.sh [FOLDER]        (default: quickstart_out)
 # Run it again after an interruption: what is finished is not done twice.
 set -euo pipefail
@@ -15,7 +15,4 @@ run() {
   "$@"
 }
 
-run videojam prepare --config configs/quickstart.py --workdir "$out/data"
-run videojam train --config configs/quickstart.py:base --workdir "$out/base"
-run videojam train --config configs/quickstart.py:videojam --workdir "$out/videojam"
-run videojam report --workdir "$out"
+run videojam evaluate --config configs/experiments/ablation.py:quickstart --workdir "$out"
