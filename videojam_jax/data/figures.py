@@ -49,6 +49,9 @@ LIMBS = (
     Limb(SHIN, 0.055, NEAR),
     Limb(ARM, 0.042, NEAR),
 )
+# By their places in `LIMBS`: far ones with their near ones, and limbs with what hangs on them.
+PAIRS = ((0, 7), (1, 5), (2, 6))
+JOINED = ((1, 2), (5, 6))
 AREA = sum(math.pi * limb.thickness**2 + 2 * limb.thickness * limb.length for limb in LIMBS)
 
 

@@ -289,8 +289,7 @@ def render(
     _as_complex(out.flow)[:] = glide[:, None, None]
     for label, (body, track) in enumerate(zip(scene.bodies, scene.tracks, strict=True), 1):
         layers = _layers(rng, body, label, contrast)
-        ways = track.limbs or [(track.position, track.angle)] * len(layers)
-        for layer, (position, angle) in zip(layers, ways, strict=True):
-            stretch = track.stretch if layer.label else None  # a rod keeps its length
-            _draw(layer, position - scene.camera, angle, stretch, out)
+        for layer, way in zip(layers, track.limbs or [track] * len(layers), strict=True):
+            stretch = way.stretch if layer.label else None  # a rod keeps its length
+            _draw(layer, way.position - scene.camera, way.angle, stretch, out)
     return out

@@ -51,13 +51,22 @@ class Body:
 
 
 @dataclasses.dataclass(frozen=True)
+class LimbTrack:
+    """The way of a limb's joint in the world, its angle and, as a `Track` has it, its stretch."""
+
+    position: Float[np.ndarray, "t 2"]
+    angle: Float[np.ndarray, "t"]
+    stretch: Float[np.ndarray, "t 2"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Track:
     """One body's way in the world: position, velocity `[t, 2]`, angle `[t]`.
 
     `stretch`, where given, is how much wider and higher than itself, in its own axes, the
     body is drawn in each frame. No law does that: it is there for clips that are wrong on
-    purpose, and the flow knows nothing of it. `limbs` are a figure's: the joint's way and the
-    angle of each of its body's limbs; its own position is the hips', its angle the trunk's.
+    purpose, and the flow knows nothing of it. `limbs` are a figure's, one for each limb of its
+    body; its own position is the hips', its angle the trunk's.
     """
 
     position: Float[np.ndarray, "t 2"]
@@ -65,7 +74,7 @@ class Track:
     angle: Float[np.ndarray, "t"]
     rod: float = 0.0
     stretch: Float[np.ndarray, "t 2"] | None = None
-    limbs: tuple[tuple[Float[np.ndarray, "t 2"], Float[np.ndarray, "t"]], ...] = ()
+    limbs: tuple[LimbTrack, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,7 +377,7 @@ def figure_track(
     velocity = np.gradient(hips, stage_times, axis=0)
     limbs = tuple(
         # Drawn angles are clockwise on the screen, a figure's are against it.
-        ((hips + height * joint * mirror)[whole], -direction * angle[whole])
+        LimbTrack((hips + height * joint * mirror)[whole], -direction * angle[whole])
         for joint, angle in figures.limb_places(pose)
     )
     return Track(
@@ -481,12 +490,14 @@ KINDS = {
     "jump": _jump,
     "cartwheel": _cartwheel,
 }
-# Those that bodies of any shape show; the others have one of their own.
+# Those that bodies of any shape show.
 OF_BODIES = ("fall", "bounce", "collide", "roll", "swing", "spin")
 OF_FIGURES = ("walk", "jog", "jump", "cartwheel")
+# Kinds that one body shows, of a shape of its own.
+ALONE = {"wheel": WHEEL, **dict.fromkeys(OF_FIGURES, FIGURE)}
 # Whose captions say which way.
-DIRECTED = ("roll", "wheel", *OF_FIGURES)
-_MOST_BODIES = {"collide": 2, "wheel": 1, **dict.fromkeys(OF_FIGURES, 1)}
+DIRECTED = ("roll", *ALONE)
+_MOST_BODIES = {"collide": 2, **dict.fromkeys(ALONE, 1)}
 # A figure's height, of the frame's shorter side: as large as leaves it room to move.
 _HEIGHTS = {
     "walk": (0.66, 0.8),
