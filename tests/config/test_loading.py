@@ -9,7 +9,7 @@ from videojam_jax import keys
 from videojam_jax.config import autoencoding, loading, modelling, sampling
 from videojam_jax.config.sampling import SampleOptions
 from videojam_jax.config.schema import TRUNKS, Config, ModelOptions
-from videojam_jax.data.scenes import KINDS
+from videojam_jax.data.scenes import OF_BODIES
 from videojam_jax.data.shapes import SHAPES
 from videojam_jax.data.simulate import SimulatedOptions
 from videojam_jax.differences import flat
@@ -268,7 +268,7 @@ def test_choices_are_what_the_code_knows():
     assert set(model["attention"].choices) == {"auto", "xla", "cudnn", "splash"}
     assert set(model["trunk"].sections) == set(TRUNKS)
     assert set(keys.entries(MotionOptions)["dis_preset"].choices) == set(DIS_PRESETS)
-    assert set(simulated["kinds"].default) == set(KINDS)
+    assert set(simulated["kinds"].default) == set(OF_BODIES)
     assert set(simulated["shapes"].default) == set(SHAPES)
     assert set(keys.entries(PretrainedOptions)["reads"].choices) == set(READINGS)
 

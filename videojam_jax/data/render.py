@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Complex64, Float, Float32, UInt8
 
 from videojam_jax.data.figures import Limb
-from videojam_jax.data.scenes import COLOURS, Body, Scene, Solid
+from videojam_jax.data.stage import COLOURS, Body, Scene, Solid
 
 ROD_LEVEL = 60  # grey level of a pendulum's rod
 TABLE_SCALE = 2  # samples a pixel in a body's texture
@@ -165,6 +165,8 @@ def _limb(body: Body, limb: Limb, label: int) -> _Layer:
 def _layers(
     rng: np.random.Generator, body: Body, label: int, contrast: float
 ) -> list[_Layer]:
+    if body.limbs:
+        return [_limb(body, limb, label) for limb in body.limbs]
     radius = np.float32(body.radius)
     table = _texture(rng, body, contrast)
     count = len(table)
@@ -188,8 +190,6 @@ def _layers(
         body.radius + 1,
         label,
     )
-    if body.limbs:
-        return [_limb(body, limb, label) for limb in body.limbs]
     if not body.rod:
         return [shape]
     length = np.float32(body.rod)

@@ -42,8 +42,9 @@ from jaxtyping import Float, Int, Shaped, UInt8
 
 from videojam_jax.data import figures
 from videojam_jax.data.render import render
-from videojam_jax.data.scenes import ALONE, KINDS, OF_FIGURES, Scene, Track
+from videojam_jax.data.scenes import ALONE, KINDS, OF_FIGURES
 from videojam_jax.data.simulate import Options, draw_scene
+from videojam_jax.data.stage import Scene, Track
 from videojam_jax.errors import UserError
 
 JITTER = 0.1  # of the frame's shorter side

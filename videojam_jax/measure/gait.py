@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from videojam_jax.data.figures import FAR, NEAR
-from videojam_jax.data.scenes import LONGEST_EVENT
+from videojam_jax.data.stage import LONGEST_EVENT
 from videojam_jax.measure.shades import Shades
 from videojam_jax.measure.tracked import Body
 

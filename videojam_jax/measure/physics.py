@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import UInt8
 
-from videojam_jax.data.scenes import OF_FIGURES
+from videojam_jax.data.scenes import ALONE, OF_FIGURES
 from videojam_jax.measure.conservation import contact_error, velocity_jumps
 from videojam_jax.measure.constancy import shape_constancy, size_constancy
 from videojam_jax.measure.gait import legs_alternate
@@ -22,7 +22,7 @@ from videojam_jax.measure.measure import Measure
 from videojam_jax.measure.permanence import body_permanence
 from videojam_jax.measure.prompt import Prompt, parse
 from videojam_jax.measure.prompt_agreement import prompt_agreement
-from videojam_jax.measure.shades import shades
+from videojam_jax.measure.shades import Shades, shades
 from videojam_jax.measure.tracked import Tracked, track_bodies
 from videojam_jax.measure.trajectory import fit_bodies, moves, trajectory_error
 from videojam_jax.measure.turning import steady_turn
@@ -136,19 +136,18 @@ def physics_measures(video: UInt8[np.ndarray, "t h w 3"], caption: str) -> dict[
     if prompt is None or not prompt.stays:
         measured["moves"] = moves(tracked, len(prompt.names) if prompt else 0)
     if prompt:
-        measured |= _of_poses(video, tracked, prompt)
+        pose = shades(video, tracked.bodies[0]) if tracked.bodies and prompt.kind in ALONE else None
+        measured |= _of_poses(tracked, prompt, pose)
         fits = fit_bodies(tracked, prompt)
         measured["trajectory_error"] = trajectory_error(tracked, prompt, fits)
         measured["velocity_jumps"] = velocity_jumps(tracked, prompt, fits)
         measured["contact_error"] = contact_error(tracked, prompt, fits)
-        measured["prompt_agreement"] = prompt_agreement(tracked, prompt)
+        measured["prompt_agreement"] = prompt_agreement(tracked, prompt, pose)
     return measured
 
 
-def _of_poses(
-    video: UInt8[np.ndarray, "t h w 3"], tracked: Tracked, prompt: Prompt
-) -> dict[str, float]:
-    """How the largest body holds itself, as far as its kind of motion asks for it."""
+def _of_poses(tracked: Tracked, prompt: Prompt, pose: Shades | None) -> dict[str, float]:
+    """How the largest body holds itself, as far as the caption's motion asks for it."""
     measures = {}
     if prompt.kind in OF_FIGURES:
         measures["limb_constancy"] = functools.partial(
@@ -158,8 +157,7 @@ def _of_poses(
         measures["legs_alternate"] = legs_alternate
     if prompt.kind in ("wheel", "cartwheel"):
         measures["steady_turn"] = steady_turn
-    if not measures or not tracked.bodies:
-        return dict.fromkeys(measures, 0.0)
-    body = tracked.bodies[0]
-    seen = shades(video, body)
-    return {name: measure(seen, body) for name, measure in measures.items()}
+    return {
+        name: measure(pose, tracked.bodies[0]) if pose else 0.0
+        for name, measure in measures.items()
+    }

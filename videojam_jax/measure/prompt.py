@@ -9,8 +9,9 @@ import re
 import numpy as np
 
 from videojam_jax.data import describe
-from videojam_jax.data.scenes import ALONE, COLOURS, DIRECTED, Body, Scene
+from videojam_jax.data.scenes import ALONE, DIRECTED
 from videojam_jax.data.shapes import SHAPES
+from videojam_jax.data.stage import COLOURS, Body, Scene
 
 WAYS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 SENSES = {word: sense for sense, word in describe.SENSES.items()}

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from videojam_jax.data.scenes import COLOURS
+from videojam_jax.data.stage import COLOURS
 from videojam_jax.measure.tracked import Body
 
 AROUND = 7  # rows and columns about a body in which its background is looked for

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from videojam_jax.data.scenes import COLOURS
+from videojam_jax.data.stage import COLOURS
 from videojam_jax.measure.bodies import Rules, nearest_first, vivid_pixels
 from videojam_jax.measure.camera import camera_speed
 
