@@ -1,6 +1,7 @@
 """A caption from what is true of a simulated clip."""
 
-from videojam_jax.data.scenes import DIRECTED, Body, Scene
+from videojam_jax.data.scenes import DIRECTED
+from videojam_jax.data.stage import Body, Scene
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

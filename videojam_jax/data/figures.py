@@ -1,4 +1,4 @@
-"""An articulated figure: its limbs, and how they go when it walks, jogs, jumps or turns a cartwheel.
+"""An articulated figure: its limbs, and its poses when it walks, jogs, jumps or turns over.
 
 A figure is drawn of capsules: the limbs of the far side dark, head and trunk in between, the
 limbs of the near side bright, so that a clip shows which leg is which. Poses are angles of the
@@ -20,7 +20,7 @@ TRUNK, ARM, THIGH, SHIN = 0.30, 0.36, 0.25, 0.25  # lengths
 HEAD = 0.145  # radius
 NECK = TRUNK + 0.8 * HEAD  # from the hips to the middle of the head
 HEIGHT = THIGH + SHIN + NECK + HEAD  # of one that stands, in its own unit: about 1
-SUBSTEPS = 16  # a frame, for the ground's sake
+SOLE = 0.067  # how far a foot reaches past its joint, of the height
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,9 @@ LIMBS = (
     Limb(SHIN, 0.067, NEAR),
     Limb(ARM, 0.05, NEAR),
 )
+# By their places in `LIMBS`: far ones with their near ones, and limbs with what hangs on them.
+PAIRS = ((0, 7), (1, 5), (2, 6))
+JOINED = ((1, 2), (5, 6))
 AREA = sum(math.pi * limb.thickness**2 + 2 * limb.thickness * limb.length for limb in LIMBS)
 
 
@@ -117,6 +120,9 @@ def gait(
     phase: Float[np.ndarray, "t"], swing: float, knee: float, arms: float, lean: float
 ) -> Pose:
     """Walking or jogging: legs half a turn of the phase apart, each arm with the other leg.
+
+    The leg that goes backwards is straight and may carry. The other one, before it is straight
+    again, reaches up to 3 % of the height lower than it.
 
     Args:
       phase: of the near leg, radians; it is furthest forward at a quarter turn.

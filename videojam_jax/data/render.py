@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Complex64, Float, Float32, UInt8
 
 from videojam_jax.data.figures import Limb
-from videojam_jax.data.scenes import COLOURS, Body, Scene, Solid
+from videojam_jax.data.stage import COLOURS, Body, Scene, Solid
 
 ROD_LEVEL = 60  # grey level of a pendulum's rod
 TABLE_SCALE = 2  # samples a pixel in a body's texture
@@ -165,6 +165,8 @@ def _limb(body: Body, limb: Limb, label: int) -> _Layer:
 def _layers(
     rng: np.random.Generator, body: Body, label: int, contrast: float
 ) -> list[_Layer]:
+    if body.limbs:
+        return [_limb(body, limb, label) for limb in body.limbs]
     radius = np.float32(body.radius)
     table = _texture(rng, body, contrast)
     count = len(table)
@@ -188,8 +190,6 @@ def _layers(
         body.radius + 1,
         label,
     )
-    if body.limbs:
-        return [_limb(body, limb, label) for limb in body.limbs]
     if not body.rod:
         return [shape]
     length = np.float32(body.rod)
@@ -289,8 +289,7 @@ def render(
     _as_complex(out.flow)[:] = glide[:, None, None]
     for label, (body, track) in enumerate(zip(scene.bodies, scene.tracks, strict=True), 1):
         layers = _layers(rng, body, label, contrast)
-        ways = track.limbs or [(track.position, track.angle)] * len(layers)
-        for layer, (position, angle) in zip(layers, ways, strict=True):
-            stretch = track.stretch if layer.label else None  # a rod keeps its length
-            _draw(layer, position - scene.camera, angle, stretch, out)
+        for layer, way in zip(layers, track.limbs or [track] * len(layers), strict=True):
+            stretch = way.stretch if layer.label else None  # a rod keeps its length
+            _draw(layer, way.position - scene.camera, way.angle, stretch, out)
     return out

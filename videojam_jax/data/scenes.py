@@ -3,7 +3,8 @@
 Sizes and speeds follow from the frame's shorter side and the number of frames,
 so that a clip of any size shows a whole, plainly visible motion.
 
-All kinds stand in one file, since they share the stage and the cast and are read side by side.
+All kinds but those of figures (`figure_motions.py`) stand in one file, since they share the
+stage and the cast and are read side by side.
 """
 
 import dataclasses
@@ -12,124 +13,13 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from videojam_jax.data import figures, physics
-from videojam_jax.data.shapes import FIGURE, SHAPES, WHEEL, Shape
-
-COLOURS = {
-    "red": (230, 25, 25),
-    "orange": (250, 130, 10),
-    "yellow": (240, 220, 15),
-    "green": (30, 185, 40),
-    "cyan": (15, 205, 215),
-    "blue": (30, 70, 240),
-    "purple": (145, 35, 225),
-    "pink": (245, 30, 150),
-}
-TEXTURES = ("stripes", "dots", "noise")
-# A bounce or a swing is over in about this many frames, however long the clip.
-LONGEST_EVENT = 24
+from videojam_jax.data import figure_motions, physics
+from videojam_jax.data.figures import LIMBS
+from videojam_jax.data.shapes import FIGURE, SHAPES, WHEEL
+from videojam_jax.data.stage import COLOURS, TEXTURES, Body, Scene, Solid, Stage, Track
 
 
-@dataclasses.dataclass(frozen=True)
-class Body:
-    """How a body looks; `radius` is its circumradius in pixels, `rod` its pendulum's length.
-
-    A figure's `limbs` are drawn instead of its shape; its radius is half its height.
-    """
-
-    shape: Shape
-    colour: str
-    texture: str
-    radius: float
-    rod: float = 0.0
-    limbs: tuple[figures.Limb, ...] = ()
-
-    @property
-    def mass(self) -> float:
-        """Its area in square pixels: all bodies are as dense as each other."""
-        return self.shape.area * self.radius**2
-
-
-@dataclasses.dataclass(frozen=True)
-class Track:
-    """One body's way in the world: position, velocity `[t, 2]`, angle `[t]`.
-
-    `stretch`, where given, is how much wider and higher than itself, in its own axes, the
-    body is drawn in each frame. No law does that: it is there for clips that are wrong on
-    purpose, and the flow knows nothing of it. `limbs` are a figure's: the joint's way and the
-    angle of each of its body's limbs; its own position is the hips', its angle the trunk's.
-    """
-
-    position: Float[np.ndarray, "t 2"]
-    velocity: Float[np.ndarray, "t 2"]
-    angle: Float[np.ndarray, "t"]
-    rod: float = 0.0
-    stretch: Float[np.ndarray, "t 2"] | None = None
-    limbs: tuple[tuple[Float[np.ndarray, "t 2"], Float[np.ndarray, "t"]], ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Solid:
-    """A half-plane that is drawn as ground or wall: `(p - point) . outward < 0`."""
-
-    point: tuple[float, float]
-    outward: tuple[float, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """Everything that is true of a clip before it is drawn.
-
-    World and image coordinates agree in the middle of the clip:
-    `image = world - camera`.
-    """
-
-    kind: str
-    bodies: tuple[Body, ...]
-    tracks: tuple[Track, ...]
-    camera: Float[np.ndarray, "t 2"]
-    solids: tuple[Solid, ...]
-    laws: dict[str, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stage:
-    """The frame a motion is fitted into, and the source of chance."""
-
-    rng: np.random.Generator
-    frames: int
-    height: int
-    width: int
-
-    @property
-    def side(self) -> int:
-        return min(self.height, self.width)
-
-    @property
-    def last(self) -> int:
-        return self.frames - 1
-
-    @property
-    def event(self) -> int:
-        return min(self.last, LONGEST_EVENT)
-
-    @property
-    def times(self) -> Float[np.ndarray, "t"]:
-        return np.arange(self.frames, dtype=np.float64)
-
-    def between(self, low: float, high: float) -> float:
-        return low + (high - low) * self.rng.random()
-
-    def sign(self) -> float:
-        return 1.0 if self.rng.random() < 0.5 else -1.0
-
-    def room(self, body: Body, part: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Corners of where a centre may be with `part` of its radius in the frame."""
-        edge = min(part * body.radius, 0.49 * self.side)
-        return np.full(2, edge), np.array([self.width, self.height]) - 1 - edge
-
-
-def _crossing(stage: _Stage, bodies: tuple[Body, ...], reach: float) -> list[tuple[float, float]]:
+def _crossing(stage: Stage, bodies: tuple[Body, ...], reach: float) -> list[tuple[float, float]]:
     """First and last x of each body: a lane each, ended in another's lane."""
     ends = []
     count = len(bodies)
@@ -146,13 +36,13 @@ def _crossing(stage: _Stage, bodies: tuple[Body, ...], reach: float) -> list[tup
     return ends
 
 
-def _turning(stage: _Stage, most: float) -> Float[np.ndarray, "t"]:
+def _turning(stage: Stage, most: float) -> Float[np.ndarray, "t"]:
     """Angles of a constant spin by at most `most` radians in the whole clip."""
     rate = stage.between(-most, most) / stage.last
     return stage.between(0, 2 * math.pi) + rate * stage.times
 
 
-def _fall(stage: _Stage, bodies: tuple[Body, ...]):
+def _fall(stage: Stage, bodies: tuple[Body, ...]):
     last = stage.last
     gravity = 0.0
     tracks = []
@@ -169,7 +59,7 @@ def _fall(stage: _Stage, bodies: tuple[Body, ...]):
     return tracks, (), {"gravity": gravity}
 
 
-def _bounce(stage: _Stage, bodies: tuple[Body, ...]):
+def _bounce(stage: Stage, bodies: tuple[Body, ...]):
     ground = stage.between(0.8, 0.9) * stage.height
     restitution = stage.between(0.65, 0.9)
     gravity = 0.0
@@ -199,7 +89,7 @@ def _bounce(stage: _Stage, bodies: tuple[Body, ...]):
     return tracks, (solid,), {"gravity": gravity, "restitution": restitution, "ground": ground}
 
 
-def _roll(stage: _Stage, bodies: tuple[Body, ...]):
+def _roll(stage: Stage, bodies: tuple[Body, ...]):
     direction = stage.sign()
     slope = math.radians(stage.between(6, 16)) if stage.rng.random() < 0.6 else 0.0
     ground = stage.between(0.72, 0.85) * stage.height
@@ -234,7 +124,7 @@ def _roll(stage: _Stage, bodies: tuple[Body, ...]):
     return tracks, (Solid(tuple(middle), tuple(up)),), laws
 
 
-def _collide(stage: _Stage, bodies: tuple[Body, ...]):
+def _collide(stage: Stage, bodies: tuple[Body, ...]):
     """One body meets a wall, or the first body meets the second, elastically."""
     wall = len(bodies) == 1
     meeting = stage.between(0.4, 0.6) * stage.last
@@ -284,7 +174,7 @@ def _collide(stage: _Stage, bodies: tuple[Body, ...]):
     return tracks, solids, {"restitution": 1.0, "meeting": meeting}
 
 
-def _swing(stage: _Stage, bodies: tuple[Body, ...]):
+def _swing(stage: Stage, bodies: tuple[Body, ...]):
     gravity = 0.0
     tracks = []
     for i, body in enumerate(bodies):
@@ -316,7 +206,7 @@ def _swing(stage: _Stage, bodies: tuple[Body, ...]):
     return tracks, (), {"gravity": gravity}
 
 
-def _spin(stage: _Stage, bodies: tuple[Body, ...]):
+def _spin(stage: Stage, bodies: tuple[Body, ...]):
     """Free bodies: constant spin and constant drift."""
     tracks: list[Track] = []
     for body in bodies:
@@ -339,7 +229,7 @@ def _spin(stage: _Stage, bodies: tuple[Body, ...]):
     return tracks, (), {}
 
 
-def _wheel(stage: _Stage, bodies: tuple[Body, ...]):
+def _wheel(stage: Stage, bodies: tuple[Body, ...]):
     """A wheel turns about an axle that stands."""
     direction = stage.sign()
     rate = direction * stage.between(0.14, 0.4)
@@ -351,123 +241,6 @@ def _wheel(stage: _Stage, bodies: tuple[Body, ...]):
     return [track], (), {"direction": direction, "rate": rate}
 
 
-def figure_track(
-    stage_times: Float[np.ndarray, "s"],
-    pose: figures.Pose,
-    hips: Float[np.ndarray, "s 2"],
-    height: float,
-    direction: float,
-) -> Track:
-    """A figure of `height` pixels from its pose and its hips' way at close times.
-
-    `stage_times` are the times, in frames, of pose and hips; of those that are whole numbers
-    the frames are made. A figure of direction -1 faces left.
-    """
-    mirror = np.array([direction, 1.0])
-    whole = slice(None, None, figures.SUBSTEPS)
-    velocity = np.gradient(hips, stage_times, axis=0)
-    limbs = tuple(
-        # Drawn angles are clockwise on the screen, a figure's are against it.
-        ((hips + height * joint * mirror)[whole], -direction * angle[whole])
-        for joint, angle in figures.limb_places(pose)
-    )
-    return Track(
-        hips[whole], velocity[whole], direction * pose.trunk[whole], limbs=limbs
-    )
-
-
-def _fine(stage: _Stage) -> Float[np.ndarray, "s"]:
-    return np.arange(stage.last * figures.SUBSTEPS + 1) / figures.SUBSTEPS
-
-
-def _crosses(
-    stage: _Stage, hips: Float[np.ndarray, "s 2"], reach: float, direction: float
-) -> Float[np.ndarray, "s 2"]:
-    """The hips' way, mirrored for its direction and put where it fits across the frame."""
-    hips = hips * np.array([direction, 1.0])
-    low, high = hips[:, 0].min() - reach, hips[:, 0].max() + reach
-    free = stage.width - 1 - (high - low)
-    start = stage.between(min(free, 0.0), max(free, 0.0)) if free < 0 else free * stage.rng.random()
-    return hips + np.array([start - low, 0.0])
-
-
-def _go(stage: _Stage, bodies: tuple[Body, ...], jog: bool):
-    """A figure on its feet: the leg that stands does not slip."""
-    (body,), direction, times = bodies, stage.sign(), _fine(stage)
-    height, ground = 2 * body.radius, stage.between(0.86, 0.95) * stage.height
-    if jog:
-        steps, swing, knee, arms, lean = stage.between(1.9, 2.4), 0.50, 1.5, 0.75, 0.22
-    else:
-        steps, swing, knee, arms, lean = stage.between(1.7, 2.3), 0.42, 0.6, 0.40, 0.04
-    swing *= stage.between(0.85, 1.0)
-    # A clip of many frames shows more steps, each as long as in a short one.
-    rate = math.pi * steps / stage.event
-    phase = stage.between(0, 2 * math.pi) + rate * times
-    pose = figures.gait(phase, swing, knee, arms, lean)
-    # The leg that goes backwards carries; the other passes it with its knee bent.
-    hips = height * figures.planted(figures.tips(pose)[2:], np.where(np.cos(phase) < 0, 0, 1))
-    hips = _crosses(stage, hips, 0.2 * height, direction)
-    hips[:, 1] += ground - height * LIMB_END
-    track = figure_track(times, pose, hips, height, direction)
-    laws = {"ground": ground, "direction": direction, "phase": phase[0], "rate": rate}
-    return [track], (Solid((0.0, ground), (0.0, -1.0)),), laws
-
-
-def _walk(stage: _Stage, bodies: tuple[Body, ...]):
-    return _go(stage, bodies, jog=False)
-
-
-def _jog(stage: _Stage, bodies: tuple[Body, ...]):
-    return _go(stage, bodies, jog=True)
-
-
-def _jump(stage: _Stage, bodies: tuple[Body, ...]):
-    """A figure squats, flies on a parabola and lands."""
-    (body,), direction, times = bodies, stage.sign(), _fine(stage)
-    height, ground = 2 * body.radius, stage.between(0.86, 0.95) * stage.height
-    off = stage.between(0.18, 0.28) * stage.event
-    down = stage.between(0.75, 0.85) * stage.event
-    air = np.clip((times - off) / (down - off), 0, 1)
-    # A squat before it leaves the ground and after it is back, legs drawn up in between.
-    before = np.sin(np.pi * np.clip(times / off, 0, 1))
-    after = np.sin(np.pi * np.clip((times - down) / (0.2 * stage.event), 0, 1))
-    amount = 0.75 * before + 0.85 * np.sin(np.pi * air) + 0.75 * after
-    raised = 2.4 * np.sin(np.pi * np.clip((times - 0.6 * off) / (down - 0.6 * off), 0, 1)) ** 2
-    pose = figures.squat(amount, raised)
-    reach = figures.tips(pose)[2:, :, 1].max(0)
-    most = ground - height * (1.0 + LIMB_END)
-    top = stage.between(0.6, 1.0) * max(most, 0.1 * stage.side)
-    lift = 4 * top * air * (1 - air)
-    # In the air it is the parabola of the feet of a figure that stands; the legs come to it.
-    stand = reach[0]
-    y = np.where((air > 0) & (air < 1), -stand * height - lift, -reach * height)
-    wide = stage.between(0.15, 0.4) * stage.width
-    hips = _crosses(stage, np.stack([wide * air, y], -1), 0.2 * height, direction)
-    hips[:, 1] += ground - height * LIMB_END
-    track = figure_track(times, pose, hips, height, direction)
-    laws = {"ground": ground, "direction": direction, "off": off, "down": down}
-    laws["gravity"] = 8 * top / (down - off) ** 2
-    return [track], (Solid((0.0, ground), (0.0, -1.0)),), laws
-
-
-def _cartwheel(stage: _Stage, bodies: tuple[Body, ...]):
-    """A figure turns over hands and feet, each of which stands while it carries."""
-    (body,), direction, times = bodies, stage.sign(), _fine(stage)
-    height, ground = 2 * body.radius, stage.between(0.86, 0.95) * stage.height
-    turn = stage.between(2.2, 3.0) * times / stage.event
-    turn = turn + stage.between(-0.3, 0.3)
-    pose = figures.cartwheel(turn)
-    hips = height * figures.planted(figures.tips(pose))
-    hips = _crosses(stage, hips, 0.25 * height, direction)
-    hips[:, 1] += ground - height * LIMB_END
-    track = figure_track(times, pose, hips, height, direction)
-    laws = {"ground": ground, "direction": direction, "rate": turn[-1] / stage.last}
-    return [track], (Solid((0.0, ground), (0.0, -1.0)),), laws
-
-
-# How far a limb's end reaches past its joint, of the height.
-LIMB_END = 0.067
-
 KINDS = {
     "fall": _fall,
     "bounce": _bounce,
@@ -476,29 +249,19 @@ KINDS = {
     "swing": _swing,
     "spin": _spin,
     "wheel": _wheel,
-    "walk": _walk,
-    "jog": _jog,
-    "jump": _jump,
-    "cartwheel": _cartwheel,
+    **figure_motions.KINDS,
 }
-# Those that bodies of any shape show; the others have one of their own.
+# Those that bodies of any shape show.
 OF_BODIES = ("fall", "bounce", "collide", "roll", "swing", "spin")
-OF_FIGURES = ("walk", "jog", "jump", "cartwheel")
+OF_FIGURES = tuple(figure_motions.KINDS)
+# Kinds that one body shows, of a shape of its own.
+ALONE = {"wheel": WHEEL, **dict.fromkeys(OF_FIGURES, FIGURE)}
 # Whose captions say which way.
-DIRECTED = ("roll", "wheel", *OF_FIGURES)
-_MOST_BODIES = {"collide": 2, "wheel": 1, **dict.fromkeys(OF_FIGURES, 1)}
-# A figure's height, of the frame's shorter side: as large as leaves it room to move.
-_HEIGHTS = {
-    "walk": (0.66, 0.8),
-    "jog": (0.62, 0.70),
-    "jump": (0.52, 0.60),
-    "cartwheel": (0.56, 0.62),
-}
+DIRECTED = ("roll", *ALONE)
+_MOST_BODIES = {"collide": 2, **dict.fromkeys(ALONE, 1)}
 
 
-def _cast(
-    kind: str, stage: _Stage, count: int, shapes: tuple[str, ...]
-) -> tuple[Body, ...]:
+def _cast(kind: str, stage: Stage, count: int, shapes: tuple[str, ...]) -> tuple[Body, ...]:
     """Bodies of different colours, smaller where there are more of them."""
     rng = stage.rng
     names = [name for name in shapes if kind != "roll" or SHAPES[name].round]
@@ -508,8 +271,8 @@ def _cast(
     bodies = []
     for colour in rng.permutation(list(COLOURS))[:count]:
         if kind in OF_FIGURES:
-            radius = 0.5 * stage.between(*_HEIGHTS[kind]) * stage.side
-            bodies.append(Body(FIGURE, str(colour), "plain", radius, limbs=figures.LIMBS))
+            radius = 0.5 * stage.between(*figure_motions.HEIGHTS[kind]) * stage.side
+            bodies.append(Body(FIGURE, str(colour), "plain", radius, limbs=LIMBS))
             continue
         if kind == "wheel":
             radius = stage.between(0.2, 0.3) * stage.side
@@ -523,7 +286,7 @@ def _cast(
     return tuple(bodies)
 
 
-def _pan(stage: _Stage, fastest: float) -> Float[np.ndarray, "t 2"]:
+def _pan(stage: Stage, fastest: float) -> Float[np.ndarray, "t 2"]:
     """The camera's place: still in half of the clips, else a constant speed along an axis.
 
     It goes at most 0.3 of the frame's shorter side, so that bodies stay in sight.
@@ -559,14 +322,13 @@ def make_scene(
       pan: the camera's greatest speed, in pixels a frame; 0 for a fixed camera.
       shapes: keys of `SHAPES` to choose from; "roll" needs a round one.
     """
-    stage = _Stage(rng, frames, height, width)
+    stage = Stage(rng, frames, height, width)
     bodies = _cast(kind, stage, min(count, _MOST_BODIES.get(kind, count)), shapes)
     tracks, solids, laws = KINDS[kind](stage, bodies)
     bodies = tuple(
         dataclasses.replace(body, rod=track.rod) for body, track in zip(bodies, tracks, strict=True)
     )
     camera = _pan(stage, pan)
-    if kind in OF_FIGURES:  # it follows them, so that they stay in sight
-        way = laws["direction"] * np.abs(camera).max(1) * np.sign(stage.times - stage.last / 2)
-        camera = np.stack([way, np.zeros(frames)], -1)
+    if kind in OF_FIGURES:
+        camera = figure_motions.following(stage, camera, tracks[0], laws["direction"])
     return Scene(kind, bodies, tuple(tracks), camera, solids, laws)

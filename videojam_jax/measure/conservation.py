@@ -6,14 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from videojam_jax.data.scenes import OF_FIGURES
 from videojam_jax.measure.laws import Fit
 from videojam_jax.measure.prompt import Prompt
 from videojam_jax.measure.tracked import Body, Tracked
 from videojam_jax.measure.trajectory import judgeable
 
 # Of the frame's shorter side: what two bodies may be apart that touch, and what of a change
-# of velocity the tracking may have made.
-TOUCH, NOISE = 0.08, 0.02
+# of velocity the tracking may have made, or the limbs of a figure, which shake its middle.
+TOUCH, NOISE, LIMBS = 0.08, 0.02, 0.04
 SHARE = 0.6  # visible share of a body whose velocity is judged
 SLACK = 0.1  # what masses and velocities, measured on pixels, may be wrong by
 
@@ -23,7 +24,8 @@ def velocity_jumps(tracked: Tracked, prompt: Prompt, fits: Sequence[Fit]) -> flo
 
     For each three frames in a row that show at least 60 % of a body, the change of its
     velocity, less the change that its law makes there (gravity, the rod, a contact with
-    the ground); 2 % of the frame's shorter side are allowed for the tracking. In a
+    the ground); 2 % of the frame's shorter side are allowed for the tracking, 4 % for a figure,
+    whose middle its limbs shake. In a
     collision of two bodies the law explains a change only if they touch then: if the
     circles around them come within 8 % of the shorter side. The error of a body is
     `jumps / (way + jumps)`, the sums of those changes and of its law's steps. Frames in which
@@ -32,10 +34,11 @@ def velocity_jumps(tracked: Tracked, prompt: Prompt, fits: Sequence[Fit]) -> flo
     From 0, the ideal, to 1. It sees shuffle, jitter, vanish, teleport and freeze. It is
     blind to reverse, and to a deform as long as it moves no body's middle or hides no other.
     """
+    noise = LIMBS if prompt.kind in OF_FIGURES else NOISE
     explained = prompt.kind != "collide" or len(prompt.names) < 2 or _touch(tracked, fits)
     errors = []
     for body, fit in zip(tracked.bodies, fits, strict=True):
-        if not judgeable(tracked, body):
+        if not judgeable(tracked, body, prompt):
             errors.append(1.0)
             continue
         by_law = np.diff(fit.path, 2, axis=0) if explained else 0.0
@@ -43,7 +46,7 @@ def velocity_jumps(tracked: Tracked, prompt: Prompt, fits: Sequence[Fit]) -> flo
         change = np.linalg.norm(np.diff(path, 2, axis=0) - by_law, axis=1)
         clear = body.seen & (body.share >= SHARE)
         three = clear[:-2] & clear[1:-1] & clear[2:]
-        jumps = np.maximum(change - NOISE * tracked.side, 0)[three].sum()
+        jumps = np.maximum(change - noise * tracked.side, 0)[three].sum()
         steps = np.linalg.norm(np.diff(fit.path, axis=0), axis=1)
         way = steps[clear[:-1] & clear[1:]].sum()
         missing = float(body.missing.mean())
@@ -95,7 +98,7 @@ def contact_error(tracked: Tracked, prompt: Prompt, fits: Sequence[Fit]) -> floa
         return math.nan
     if len(tracked.bodies) < len(prompt.names):
         return 1.0
-    good = [judgeable(tracked, body) for body in tracked.bodies]
+    good = [judgeable(tracked, body, prompt) for body in tracked.bodies]
     if prompt.kind == "bounce":
         errors = []
         for fit, moving in zip(fits, good, strict=True):

@@ -21,12 +21,13 @@ SIZE_SHARE, SHAPE_SHARE = 0.6, 0.9
 SIZE_WORST, ASPECT_WORST, PROFILE_WORST = np.log(2), 0.5, 0.15
 
 
-def size_constancy(tracked: Tracked) -> float:
+def size_constancy(tracked: Tracked, slack: float = 0.0) -> float:
     """How nearly bodies keep their area.
 
     For each body and frame, `1 - (|log(area / median area)| - tolerance) / log 2`, from 0 to
     1; mean over frames, then over bodies. The tolerance is 0.12, and more where the body is
-    partly hidden (0.3 of the hidden share) or small (0.1 of a pixel over its radius).
+    partly hidden (0.3 of the hidden share) or small (0.1 of a pixel over its radius). `slack`
+    is added to it, for a figure, whose limbs hide each other.
 
     From 0 to 1; 1 is ideal, and a clip without a body has 0. It sees deform and vanish. It
     is blind to jitter, teleport, freeze, reverse and shuffle.
@@ -34,7 +35,7 @@ def size_constancy(tracked: Tracked) -> float:
 
     def score(body: Body, used: Bool[np.ndarray, "t"]) -> Float[np.ndarray, "n"]:
         area = np.log(np.maximum(body.area[used], 1e-3))
-        tolerance = 0.12 + 0.3 * (1 - body.share[used]) + 0.1 / max(body.radius, 1)
+        tolerance = 0.12 + 0.3 * (1 - body.share[used]) + 0.1 / max(body.radius, 1) + slack
         return _excess(area - np.median(area), tolerance, SIZE_WORST)
 
     return _mean(tracked, SIZE_SHARE, score)

@@ -20,6 +20,17 @@ bit for bit. The same arguments give the same frames.
 Jitter, vanish, teleport and deform change the scene and draw it again, with the same
 background and textures. Shuffle, freeze and reverse change the order of frames and are
 there for any video too.
+
+`POSE_CORRUPTIONS` are of the same kind, and of clips of a figure or a wheel alone. They change
+how it holds itself and leave where it is, so that a figure may glide or enter the ground:
+
+- still: the poses stand still for this share of the clip; a wheel stands.
+- rock: every eight steps, half of this share of the steps are back to poses it had before.
+- scatter: this share of the poses change places with each other.
+- same leg: of walking and jogging; for this share of the clip, its end, near and far limbs are
+  exchanged in every other step, so that each step is the same leg's.
+- limbs: of figures; each limb grows by 40 % of the strength and shrinks by as much, at times of
+  its own.
 """
 
 import dataclasses
@@ -27,17 +38,20 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 
+from videojam_jax.data import figures
 from videojam_jax.data.render import render
-from videojam_jax.data.scenes import Scene
+from videojam_jax.data.scenes import ALONE, KINDS, OF_FIGURES
 from videojam_jax.data.simulate import Options, draw_scene
+from videojam_jax.data.stage import Scene, Track
 from videojam_jax.errors import UserError
 
 JITTER = 0.1  # of the frame's shorter side
 TELEPORT = 0.5
 GROWTH = 0.4
 LENGTHENING = 1.0
+ROCKING = 8  # steps
 # Where a body is that is not there: far from any frame.
 NOWHERE = -1e5
 
@@ -99,8 +113,13 @@ class _Cause:
 
 
 def _moved(scene: Scene, offsets: Float[np.ndarray, "k t 2"]) -> Scene:
+    def moved(part, offset: Float[np.ndarray, "t 2"]):
+        return dataclasses.replace(part, position=part.position + offset)
+
     tracks = [
-        dataclasses.replace(track, position=track.position + offset)
+        dataclasses.replace(
+            moved(track, offset), limbs=tuple(moved(limb, offset) for limb in track.limbs)
+        )
         for track, offset in zip(scene.tracks, offsets, strict=True)
     ]
     return dataclasses.replace(scene, tracks=tuple(tracks))
@@ -141,8 +160,83 @@ def _deform(scene: Scene, cause: _Cause) -> Scene:
     size = 1 + GROWTH * cause.strength * np.sin(turn)
     aspect = np.exp(LENGTHENING * cause.strength * np.sin(turn) ** 2)
     stretch = np.stack([size * np.sqrt(aspect), size / np.sqrt(aspect)], -1)
-    tracks = tuple(dataclasses.replace(track, stretch=stretch) for track in scene.tracks)
-    return dataclasses.replace(scene, tracks=tracks)
+    tracks = []
+    for track in scene.tracks:
+        limbs = (
+            dataclasses.replace(
+                limb,
+                # Joints go apart as the limbs grow.
+                position=track.position + size[:, None] * (limb.position - track.position),
+                stretch=stretch,
+            )
+            for limb in track.limbs
+        )
+        tracks.append(dataclasses.replace(track, stretch=stretch, limbs=tuple(limbs)))
+    return dataclasses.replace(scene, tracks=tuple(tracks))
+
+
+def _posed(scene: Scene, when: Int[np.ndarray, "t"]) -> Scene:
+    """Every body in the pose of another frame, where it is."""
+
+    def posed(track: Track) -> Track:
+        limbs = (
+            dataclasses.replace(
+                limb,
+                position=track.position + (limb.position - track.position)[when],
+                angle=limb.angle[when],
+            )
+            for limb in track.limbs
+        )
+        return dataclasses.replace(track, angle=track.angle[when], limbs=tuple(limbs))
+
+    return dataclasses.replace(scene, tracks=tuple(posed(track) for track in scene.tracks))
+
+
+def _still(scene: Scene, cause: _Cause) -> Scene:
+    return _posed(scene, freeze(np.arange(len(scene.camera)), cause.strength))
+
+
+def _rock(scene: Scene, cause: _Cause) -> Scene:
+    step = np.arange(len(scene.camera) - 1) % ROCKING
+    step = np.where(step < ROCKING * (1 - cause.strength / 2), 1, -1)
+    return _posed(scene, np.concatenate([[0], np.cumsum(step)]))
+
+
+def _scatter(scene: Scene, cause: _Cause) -> Scene:
+    return _posed(scene, shuffle(np.arange(len(scene.camera)), cause.strength, cause.rng))
+
+
+def _same_leg(scene: Scene, cause: _Cause) -> Scene:
+    (track,) = scene.tracks
+    times = np.arange(len(scene.camera))
+    late = times >= (1 - cause.strength) * len(times)
+    changed = late & (np.sin(scene.laws["phase"] + scene.laws["rate"] * times) < 0)
+    limbs = list(track.limbs)
+    for one, other in figures.PAIRS:
+        first, second = track.limbs[one], track.limbs[other]
+        for number, own, instead in ((one, first, second), (other, second, first)):
+            limbs[number] = dataclasses.replace(
+                own,
+                position=np.where(changed[:, None], instead.position, own.position),
+                angle=np.where(changed, instead.angle, own.angle),
+            )
+    return dataclasses.replace(scene, tracks=(dataclasses.replace(track, limbs=tuple(limbs)),))
+
+
+def _limbs(scene: Scene, cause: _Cause) -> Scene:
+    (track,) = scene.tracks
+    turn = 2 * math.pi * np.linspace(0, 1, len(scene.camera))
+    limbs = []
+    for limb, begin in zip(track.limbs, cause.rng.random(len(track.limbs)), strict=True):
+        longer = 1 + GROWTH * cause.strength * np.sin(turn + 2 * math.pi * begin)
+        stretch = np.stack([np.ones_like(longer), longer], -1)
+        limbs.append(dataclasses.replace(limb, stretch=stretch))
+    for upper, lower in figures.JOINED:  # the lower limb hangs at the end of the upper one
+        joint = track.limbs[upper].position
+        arm = track.limbs[lower].position - joint
+        place = joint + limbs[upper].stretch[:, 1:] * arm
+        limbs[lower] = dataclasses.replace(limbs[lower], position=place)
+    return dataclasses.replace(scene, tracks=(dataclasses.replace(track, limbs=tuple(limbs)),))
 
 
 def _chance(index: int, seed: int) -> np.random.Generator:
@@ -161,8 +255,12 @@ def _checked(strength: float) -> float:
     return strength
 
 
-def _of_scene(change: Callable[[Scene, _Cause], Scene]) -> Corruption:
+def _of_scene(
+    change: Callable[[Scene, _Cause], Scene], kinds: tuple[str, ...] = tuple(KINDS)
+) -> Corruption:
     def corrupt(index: int, options: Options, seed: int, strength: float) -> Video:
+        if not set(options.kinds) <= set(kinds):
+            raise UserError(f"corruption: kinds is {options.kinds}; it is of {', '.join(kinds)}")
         cause = _Cause(_checked(strength), options.height, options.width, _chance(index, seed))
         return _draw(
             index, options, seed, lambda scene: change(scene, cause) if strength > 0 else scene
@@ -187,4 +285,12 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "deform": _of_scene(_deform),
     "freeze": _of_video(lambda video, strength, _: freeze(video, strength)),
     "reverse": _of_video(lambda video, strength, _: reverse(video, strength)),
+}
+
+POSE_CORRUPTIONS: Mapping[str, Corruption] = {
+    "still": _of_scene(_still, tuple(ALONE)),
+    "rock": _of_scene(_rock, tuple(ALONE)),
+    "scatter": _of_scene(_scatter, tuple(ALONE)),
+    "same leg": _of_scene(_same_leg, ("walk", "jog")),
+    "limbs": _of_scene(_limbs, OF_FIGURES),
 }

@@ -24,6 +24,8 @@ from videojam_jax.measure.prompt import Prompt
 FINER, WIDER, ROUNDS = 0.5, 1.5, 30
 STARTS = 6  # places on the first grid, the best ones, around which the finer ones lie
 SWINGS = np.radians([8, 18, 28, 38, 48, 58, 70])  # amplitudes to begin with
+# What a figure's steps may be in an event, and what it may come down on of hands and feet.
+STEPS, HANDS = (1.5, 2.8), (1.2, 2.2)
 GAINS = np.array([0.3, 0.5, 0.65, 0.8, 0.9, 1.0, 1.12, 1.25, 1.4, 1.6])  # restitutions
 
 
@@ -349,6 +351,68 @@ def colliding(ways: Sequence[Way]) -> list[Fit]:
     return fits
 
 
+def standing(way: Way, pan: tuple[int, int] = (0, 0)) -> Fit:
+    """One place, for the axle of a wheel; it moves with the pan."""
+    columns = np.stack([np.ones_like(way.times), way.times], -1)
+    places = [_line(way, columns if pan[axis] else columns[:, :1], axis) for axis in range(2)]
+    return way.fit(np.stack(places, -1))
+
+
+def going(way: Way, rates: tuple[float, float]) -> Fit:
+    """Level ground at constant speed, for the middle of a figure, which bobs with each step.
+
+    `x = x0 + v t + b(t)`, `y = y0 + c(t)`: b and c are waves of the steps' rate and of twice
+    it. They are cut to a quarter of the way of one step, so that a figure that stands does not
+    bob either. A pan is a part of v. Time may run backwards.
+
+    Args:
+      way: of the middle.
+      rates: the least and the greatest number of steps in the frames of an event.
+    """
+    times, event = way.times, max(min(way.times[-1], 24.0), 1.0)
+    angle = 2 * np.pi / event * np.arange(rates[0], rates[1] + 0.05, 0.05)[:, None]
+    angle = angle * (times - times[-1] / 2)
+    bob = np.stack([np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)], -1)
+    ones = np.ones_like(angle)
+    across = np.concatenate([np.stack([ones, ones * times], -1), bob], -1)
+    down = np.concatenate([ones[..., None], bob], -1)
+    x, away_x = solve(across, way.places[:, 0], way.weight)
+    y, away_y = solve(down, way.places[:, 1], way.weight)
+    best = int(np.argmin(away_x + away_y))
+    waves = np.stack([bob[best] @ x[best, 2:], bob[best] @ y[best, 1:]], -1)
+    step = abs(x[best, 1]) * event / (rates[0] + 0.05 * best)
+    waves *= min(1.0, 0.25 * step / max(float(np.abs(waves).max()), 1e-9))
+    path = np.stack([across[best][:, :2] @ x[best, :2], np.full_like(times, y[best, 0])], -1)
+    return way.fit(path + waves)
+
+
+def leaping(way: Way) -> Fit:
+    """A jump, for the middle of a figure: it stands, flies on a parabola, and stands.
+
+    Searched over the times of leaving the ground and of landing. On the ground it may dip once
+    before and once after, in the air it goes along at constant speed; the same dips and the
+    swing of the limbs in the air may shift the middle along. A pan is a part of the way in the
+    air. Time may run backwards.
+    """
+    times, event = way.times, max(min(way.times[-1], 24.0), 1.0)
+
+    def basis(constants: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n t q"]:
+        off, landing = constants.T[..., None]
+        air = np.clip((times - off) / np.maximum(landing - off, 1.0), 0, 1)
+        before = np.sin(np.pi * np.clip(times / np.maximum(off, 1e-3), 0, 1))
+        after = np.sin(np.pi * np.clip((times - landing) / (0.2 * event), 0, 1))
+        return np.stack([-4 * air * (1 - air), before, after, np.ones_like(air), air], -1)
+
+    grids = (np.linspace(0.1, 0.4, 9) * event, np.linspace(0.6, 0.95, 9) * event)
+    constants, coefficients, _ = search(
+        lambda c: basis(c)[..., :4], grids, way.places[:, 1], way.weight, (0,)
+    )
+    columns = basis(constants[None])[0]
+    swing = np.sin(np.pi * columns[:, 4:]) ** 2
+    across = np.concatenate([columns[:, 1:], swing], -1)
+    return way.fit(np.stack([_line(way, across, 0), columns[:, :4] @ coefficients], -1))
+
+
 def fit_law(prompt: Prompt, ways: Sequence[Way]) -> list[Fit]:
     """Each way by the law of the prompt's kind; bodies that collide are fitted together."""
     match prompt.kind:
@@ -362,5 +426,13 @@ def fit_law(prompt: Prompt, ways: Sequence[Way]) -> list[Fit]:
             return [swinging(way, prompt.pan) for way in ways]
         case "collide":
             return colliding(ways) if ways else []
+        case "wheel":
+            return [standing(way, prompt.pan) for way in ways]
+        case "walk" | "jog":
+            return [going(way, STEPS) for way in ways]
+        case "cartwheel":
+            return [going(way, HANDS) for way in ways]
+        case "jump":
+            return [leaping(way) for way in ways]
         case _:
             return [straight(way) for way in ways]

@@ -6,20 +6,28 @@ and for 16 x 16 with one disc or square; rings are too thin at 16 x 16, and of t
 32 x 32 one clip in six holds one that is lost.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import UInt8
 
+from videojam_jax.data.scenes import ALONE, OF_FIGURES
 from videojam_jax.measure.conservation import contact_error, velocity_jumps
 from videojam_jax.measure.constancy import shape_constancy, size_constancy
+from videojam_jax.measure.gait import legs_alternate
+from videojam_jax.measure.limbs import limb_constancy
 from videojam_jax.measure.measure import Measure
 from videojam_jax.measure.permanence import body_permanence
-from videojam_jax.measure.prompt import parse
+from videojam_jax.measure.prompt import Prompt, parse
 from videojam_jax.measure.prompt_agreement import prompt_agreement
-from videojam_jax.measure.tracked import track_bodies
+from videojam_jax.measure.shades import Shades, shades
+from videojam_jax.measure.tracked import Tracked, track_bodies
 from videojam_jax.measure.trajectory import fit_bodies, moves, trajectory_error
+from videojam_jax.measure.turning import steady_turn
+
+OVERLAP = 0.12  # of the logarithm of a figure's area: what its limbs hide of each other
 
 PHYSICS_MEASURES: Mapping[str, Measure] = {
     "permanence": Measure(
@@ -41,6 +49,30 @@ PHYSICS_MEASURES: Mapping[str, Measure] = {
     "shape_constancy": Measure(
         "shape constancy",
         "how nearly bodies keep their aspect and radial profile, which a turn does not change",
+        ideal=1.0,
+        worst=0.0,
+        unit="%",
+    ),
+    "limb_constancy": Measure(
+        "limb constancy",
+        "how nearly the limbs of a figure keep their lengths, whatever its pose: its reach, and "
+        "the area of what is bright of it",
+        ideal=1.0,
+        worst=0.0,
+        unit="%",
+    ),
+    "legs_alternate": Measure(
+        "legs alternate",
+        "how nearly the bright and the dark leg of a figure that walks or jogs take turns in "
+        "front; 0 where it is the same leg each time",
+        ideal=1.0,
+        worst=0.0,
+        unit="%",
+    ),
+    "steady_turn": Measure(
+        "steady turn",
+        "how nearly a wheel, or a figure that turns a cartwheel, turns in one direction at one "
+        "rate; 0 where it does not turn",
         ideal=1.0,
         worst=0.0,
         unit="%",
@@ -89,19 +121,43 @@ def physics_measures(video: UInt8[np.ndarray, "t h w 3"], caption: str) -> dict[
     """All of `PHYSICS_MEASURES` of one clip; each function's docstring defines its own.
 
     Every clip has every number, and one without a body has the worst of each, but for what
-    does not exist: with a caption that `data.describe` does not write, the last four are not
-    numbers, and `contact_error` is none where the caption tells of no contact.
+    does not exist: with a caption that `data.describe` does not write, what depends on it is
+    not a number. Nor is `contact_error` where the caption tells of no contact, `moves` of a
+    wheel, `shape_constancy` of a figure, `limb_constancy` of anything else, `legs_alternate` of
+    what neither walks nor jogs, `steady_turn` of what is neither a wheel nor a cartwheel.
     """
     tracked, prompt = track_bodies(video), parse(caption)
+    figure = prompt is not None and prompt.kind in OF_FIGURES
     measured = dict.fromkeys(PHYSICS_MEASURES, math.nan)
     measured["permanence"] = body_permanence(tracked)
-    measured["size_constancy"] = size_constancy(tracked)
-    measured["shape_constancy"] = shape_constancy(tracked)
-    measured["moves"] = moves(tracked, len(prompt.names) if prompt else 0)
+    measured["size_constancy"] = size_constancy(tracked, OVERLAP if figure else 0.0)
+    if not figure:
+        measured["shape_constancy"] = shape_constancy(tracked)
+    if prompt is None or not prompt.stays:
+        measured["moves"] = moves(tracked, len(prompt.names) if prompt else 0)
     if prompt:
+        pose = shades(video, tracked.bodies[0]) if tracked.bodies and prompt.kind in ALONE else None
+        measured |= _of_poses(tracked, prompt, pose)
         fits = fit_bodies(tracked, prompt)
         measured["trajectory_error"] = trajectory_error(tracked, prompt, fits)
         measured["velocity_jumps"] = velocity_jumps(tracked, prompt, fits)
         measured["contact_error"] = contact_error(tracked, prompt, fits)
-        measured["prompt_agreement"] = prompt_agreement(tracked, prompt)
+        measured["prompt_agreement"] = prompt_agreement(tracked, prompt, pose)
     return measured
+
+
+def _of_poses(tracked: Tracked, prompt: Prompt, pose: Shades | None) -> dict[str, float]:
+    """How the largest body holds itself, as far as the caption's motion asks for it."""
+    measures = {}
+    if prompt.kind in OF_FIGURES:
+        measures["limb_constancy"] = functools.partial(
+            limb_constancy, drawn_up=prompt.kind == "jump"
+        )
+    if prompt.kind in ("walk", "jog"):
+        measures["legs_alternate"] = legs_alternate
+    if prompt.kind in ("wheel", "cartwheel"):
+        measures["steady_turn"] = steady_turn
+    return {
+        name: measure(pose, tracked.bodies[0]) if pose else 0.0
+        for name, measure in measures.items()
+    }

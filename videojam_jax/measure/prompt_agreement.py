@@ -5,10 +5,14 @@ import functools
 import numpy as np
 from jaxtyping import Float
 
-from videojam_jax.data.shapes import SHAPES
+from videojam_jax.data.scenes import ALONE
+from videojam_jax.data.shapes import FIGURE, SHAPES, WHEEL
+from videojam_jax.measure.gait import legs_alternate
 from videojam_jax.measure.prompt import Prompt
+from videojam_jax.measure.shades import Shades
 from videojam_jax.measure.tracked import QUANTILES, Body, Tracked
 from videojam_jax.measure.trajectory import TRAVEL, travels
+from videojam_jax.measure.turning import steady_turn, turns_of
 
 # Radius, of a disc of its area, of a body whose shape can be told, pixels.
 RESOLVED = 4.5
@@ -17,10 +21,19 @@ LASTING = 0.5  # share of the frames in which a body that is told of is there
 # Of the frame's shorter side: a turn of a way, a fall of a slope, a pan of the camera.
 TURN, DESCENT, PAN = 0.02, 0.01, 0.05
 TOUCH = 0.1
+POSED = 0.5  # of a measure of poses: what does as the verb says
+# Least radius that holds 96 % of a figure, of that of a disc of its area: figures have 1.65 and
+# more, and of the five shapes the star has most, 1.39.
+LANKY = 1.5
 
 
-def prompt_agreement(tracked: Tracked, prompt: Prompt) -> float:
+def prompt_agreement(tracked: Tracked, prompt: Prompt, shades: Shades | None = None) -> float:
     """The share of what the caption says that is so in the clip.
+
+    Args:
+      tracked: the bodies of the clip.
+      prompt: what its caption says.
+      shades: of the largest body, for captions that tell of a figure or a wheel.
 
     Its statements, each worth the same:
     - how many bodies there are: `1 - |seen - said| / max(seen, said)`;
@@ -28,12 +41,18 @@ def prompt_agreement(tracked: Tracked, prompt: Prompt) -> float:
       that do not hide it;
     - of each body, its shape: the one of the five whose radial profile is nearest to the
       body's median. Left out where no frame shows the body nearly whole or where it is
-      smaller than a disc of a radius of 4.5 pixels;
+      smaller than a disc of a radius of 4.5 pixels. A wheel is a disc, and a figure is what
+      reaches further than any of the five;
     - their motion: the share of the named bodies that do as the verb says. Falling ends at
       least 1/10 of the frame's shorter side below its start. Bouncing and swinging go down
       and up again. Rolling goes 1/10 of the side along, down a slope if said. Drifting goes
-      1/10 of the side. Colliding bodies come together; before a wall a body turns round;
-    - "to the left", "to the right": the share of the named bodies that go there;
+      1/10 of the side. Colliding bodies come together; before a wall a body turns round. A
+      wheel has a steady turn of at least 0.5, and its axle stays within 1/10 of the side.
+      Walking and jogging, which are not told apart, go 1/10 of the side along with legs that
+      alternate by at least 0.5. Jumping goes 1/10 of the side up and down again. A cartwheel
+      goes as far along, with a steady turn of at least 0.5 that way;
+    - "to the left", "to the right": the share of the named bodies that go there; of a wheel,
+      which way it turns;
     - the camera's pan, or that it stands: by at least 5 % of the side. Left out where the
       background is too plain to show it.
 
@@ -54,12 +73,18 @@ def prompt_agreement(tracked: Tracked, prompt: Prompt) -> float:
             statements += [0.0, 0.0]
         else:
             lasting.remove(body)
-            seems = shape_of(body)
-            statements += [1.0] + ([float(seems == shape)] if seems else [])
+            fits = _fits(body, shape)
+            statements += [1.0] + ([] if fits is None else [float(fits)])
         named.append(body)
     found = [body for body in named if body is not None]
-    statements.append(sum(_does(tracked, prompt, body, found) for body in found) / said)
-    if prompt.direction:
+    if prompt.kind in ALONE:
+        pose = shades if shades and found == [tracked.bodies[0]] else None
+        statements.append(float(pose is not None and _poses(tracked, prompt, found[0], pose)))
+    else:
+        statements.append(sum(_does(tracked, prompt, body, found) for body in found) / said)
+    if prompt.kind == "wheel":
+        statements.append(float(pose is not None and _sense(pose, found[0]) == prompt.direction))
+    elif prompt.direction:
         gone = [_way(tracked, body)[0] * prompt.direction for body in found]
         statements.append(sum(way >= TRAVEL * tracked.side for way in gone) / said)
     if tracked.camera is not None:
@@ -110,6 +135,29 @@ def _does(tracked: Tracked, prompt: Prompt, body: Body, found: list[Body]) -> bo
             return travels(tracked, body)
 
 
+def _sense(shades: Shades, body: Body) -> int:
+    """1 where a body turns clockwise in most of its steps, -1 against it, 0 where in neither."""
+    turns = turns_of(shades, body)
+    return int(np.sign(np.median(turns[np.isfinite(turns)]))) if np.isfinite(turns).any() else 0
+
+
+def _poses(tracked: Tracked, prompt: Prompt, body: Body, shades: Shades) -> bool:
+    """Whether a figure or a wheel does what the caption's verb says."""
+    far = TRAVEL * tracked.side
+    across, down = _way(tracked, body)
+    match prompt.kind:
+        case "wheel":
+            return not travels(tracked, body) and steady_turn(shades, body) >= POSED
+        case "jump":
+            return _turns(-tracked.path(body)[body.seen][:, 1], far)
+        case "cartwheel":
+            turns = steady_turn(shades, body) >= POSED
+            return bool(abs(across) >= far and turns and _sense(shades, body) == np.sign(across))
+        case _:
+            level = abs(across) >= far >= abs(down)
+            return bool(level and legs_alternate(shades, body) >= POSED)
+
+
 def _meet(first: Body, second: Body, apart: float) -> bool:
     """Whether the circles around two bodies come within `apart` of each other."""
     both = first.seen & second.seen
@@ -117,6 +165,16 @@ def _meet(first: Body, second: Body, apart: float) -> bool:
     reach = sum(float(np.median(body.profile[body.seen, -1])) * body.radius
                 for body in (first, second))  # fmt: skip
     return bool(distance.min(initial=np.inf) <= reach + apart)
+
+
+def _fits(body: Body, shape: str) -> bool | None:
+    """Whether a body is of the shape that is said; None where it cannot be told."""
+    seems = shape_of(body)
+    if seems is None:
+        return None
+    if shape == FIGURE.name:
+        return float(np.median(body.profile[body.seen, -1])) >= LANKY
+    return seems == ("disc" if shape == WHEEL.name else shape)
 
 
 def shape_of(body: Body) -> str | None:

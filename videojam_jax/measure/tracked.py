@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from videojam_jax.data.scenes import COLOURS
+from videojam_jax.data.stage import COLOURS
 from videojam_jax.measure.bodies import Rules, nearest_first, vivid_pixels
 from videojam_jax.measure.camera import camera_speed
 
@@ -59,6 +59,7 @@ class Body:
       aspect: logarithm of length over width, from second moments.
       profile: radii about its centre that hold `QUANTILES` of its area, as shares of the
         radius of a disc of its area.
+      region: its pixels.
     """
 
     colour: str
@@ -71,6 +72,7 @@ class Body:
     size: float
     aspect: Float[np.ndarray, "t"]
     profile: Float[np.ndarray, "t q"]
+    region: Bool[np.ndarray, "t h w"]
 
     @property
     def radius(self) -> float:
@@ -288,7 +290,7 @@ def _measure(
         aspect[i], quantiles[i] = _form(cover[i], dx, dy, shown[i])
     return Body(
         name, seen, whole, excused, centre, share, area, float(np.median(area[model])),
-        aspect, quantiles,
+        aspect, quantiles, own,
     )  # fmt: skip
 
 

@@ -69,9 +69,9 @@ def fit_bodies(tracked: Tracked, prompt: Prompt) -> list[Fit]:
     return fit_law(prompt, ways)
 
 
-def judgeable(tracked: Tracked, body: Body) -> bool:
-    """Whether it goes anywhere and is seen in three frames: less would fit any law."""
-    return int(body.seen.sum()) >= 3 and travels(tracked, body)
+def judgeable(tracked: Tracked, body: Body, prompt: Prompt) -> bool:
+    """Whether it goes anywhere, or need not, and is seen in three frames: less fits any law."""
+    return int(body.seen.sum()) >= 3 and (prompt.stays or travels(tracked, body))
 
 
 def trajectory_error(tracked: Tracked, prompt: Prompt, fits: Sequence[Fit]) -> float:
@@ -81,7 +81,9 @@ def trajectory_error(tracked: Tracked, prompt: Prompt, fits: Sequence[Fit]) -> f
     `laws`): free flight under a gravity of 0 or more; parabolas between contacts with level
     ground that give back no more speed than they take; a line, at constant speed or down a
     slope with a constant acceleration; a pendulum; constant velocities; constant velocities
-    that change once, for all bodies at the same time. The way is that over the background;
+    that change once, for all bodies at the same time; one place for a wheel; for a figure's
+    middle, a line with a bob at each step, or a parabola between standing and standing. The way
+    is that over the background;
     where it is too plain to show the camera's motion, the camera may pan along the caption's
     axis. The error of a body is the root mean square of its distances from the
     fit, each frame weighted by the square of the visible share, as a share of the frame's
@@ -95,7 +97,7 @@ def trajectory_error(tracked: Tracked, prompt: Prompt, fits: Sequence[Fit]) -> f
     """
     errors = []
     for body, fit in zip(tracked.bodies, fits, strict=True):
-        if judgeable(tracked, body):
+        if judgeable(tracked, body, prompt):
             missing = float(body.missing.mean())
             errors.append((1 - missing) * min(fit.error / tracked.side, 1.0) + missing)
         else:
