@@ -4,7 +4,7 @@
     videojam convert OUT/tae --out physics_tae
 
 Its weights are in the package (videojam_jax/weights/physics_tae, with what came out), so that
-nobody has to train it. A third of each batch is flow clips, since VideoJAM sends both through
+nobody has to train it. A quarter of each batch is flow clips, since VideoJAM sends both through
 the one autoencoder.
 """
 
@@ -40,14 +40,14 @@ def get_config() -> ConfigDict:
             "reconstruction": {"l1": 0.5, "l2": 1.0, "gradient": 0.5, "flow_share": 0.25,
                                "image_share": 0.0, "held_out": 64},
             "optimizer": {
-                "learning_rate": 1e-3,
+                "learning_rate": 4e-4,
                 "warmup_steps": 100,
-                "decay_steps": 4_000,
+                "decay_steps": 5_000,
                 "b2": 0.99,
                 "ema_decay": 0.998,
             },
             "train": {
-                "steps": 9_000,
+                "steps": 8_000,
                 "batch_size": 4,
                 "log_every": 50,
                 "checkpoint_every": 500,
