@@ -9,11 +9,21 @@ from hypothesis import strategies as st
 from videojam_jax.data.simulate import Options, simulate
 from videojam_jax.errors import UserError
 from videojam_jax.measure.bodies import find_bodies
-from videojam_jax.measure.corruptions import CORRUPTIONS, freeze, reverse, shuffle
+from videojam_jax.measure.corruptions import (
+    CORRUPTIONS,
+    POSE_CORRUPTIONS,
+    freeze,
+    reverse,
+    shuffle,
+)
 
 OPTIONS = Options()
 SMALL = Options(frames=6, height=16, width=16, bodies=(1, 1), pan=0.0, texture=0.0)
 FALLING = Options(kinds=("fall",), bodies=(1, 1), pan=0.0, shapes=("disc",))
+
+
+def posing(kind: str) -> Options:
+    return Options(kinds=(kind,), frames=12, height=48, width=48, pan=0.0)
 
 
 def numbered(frames: int) -> np.ndarray:
@@ -126,3 +136,52 @@ def test_deformed_body_grows_by_the_square_of_40_percent_and_shrinks_again():
     # A body that is cut off by the border shows less of it.
     assert np.max(ratios) == pytest.approx(1.4**2, rel=0.05)
     assert np.min(ratios, where=np.array(ratios) > 0, initial=1) == pytest.approx(0.36, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "name, kinds",
+    [
+        ("still", ("walk", "jog", "jump", "cartwheel", "wheel")),
+        ("rock", ("walk", "jump", "cartwheel", "wheel")),
+        ("scatter", ("jog", "jump", "cartwheel", "wheel")),
+        ("same leg", ("walk", "jog")),
+        ("limbs", ("walk", "jog", "jump", "cartwheel")),
+        # Of any clip, and of figures too.
+        ("jitter", ("walk",)),
+        ("vanish", ("walk",)),
+        ("teleport", ("walk",)),
+        ("deform", ("walk",)),
+    ],
+)
+def test_figure_at_strength_0_is_the_clip_itself_and_at_1_is_not(name, kinds):
+    corrupt = {**CORRUPTIONS, **POSE_CORRUPTIONS}[name]
+    for kind in kinds:
+        clip = simulate(1, posing(kind), 3).video
+        np.testing.assert_array_equal(corrupt(1, posing(kind), 3, 0.0), clip)
+        assert (corrupt(1, posing(kind), 3, 1.0) != clip).any(), kind
+        again = corrupt(1, posing(kind), 3, 0.6)
+        np.testing.assert_array_equal(corrupt(1, posing(kind), 3, 0.6), again)
+
+
+def test_every_pose_corruption_is_refused_of_what_has_no_poses():
+    for name in POSE_CORRUPTIONS:
+        with pytest.raises(UserError, match="kinds is"):
+            POSE_CORRUPTIONS[name](0, FALLING, 0, 1.0)
+    with pytest.raises(UserError, match="it is of walk, jog"):
+        POSE_CORRUPTIONS["same leg"](0, posing("jump"), 0, 1.0)
+
+
+def test_wheel_whose_pose_stands_is_a_still_picture():
+    video = POSE_CORRUPTIONS["still"](0, posing("wheel"), 0, 1.0)
+    np.testing.assert_array_equal(video, np.repeat(video[:1], len(video), 0))
+
+
+def test_rocking_wheel_comes_back_to_where_it_was():
+    video = POSE_CORRUPTIONS["rock"](0, posing("wheel"), 0, 1.0)
+    np.testing.assert_array_equal(video[1:4], video[7:4:-1])  # four steps there and back
+    np.testing.assert_array_equal(video[8], video[0])
+
+
+def test_vanished_figure_takes_its_limbs_with_it():
+    video = CORRUPTIONS["vanish"](0, posing("walk"), 0, 1.0)
+    assert areas(video).max() == 0

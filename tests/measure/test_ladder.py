@@ -1,11 +1,12 @@
-"""Every measure is near its ideal on real clips, and worsens step by step on wrong ones."""
+"""Measures are near their ideal on real clips of bodies, and worsen step by step on wrong ones."""
 
 import functools
 
 import numpy as np
 import pytest
 
-from videojam_jax.data.simulate import KINDS, Options, simulate
+from videojam_jax.data.scenes import OF_BODIES
+from videojam_jax.data.simulate import Options, simulate
 from videojam_jax.measure.corruptions import CORRUPTIONS
 from videojam_jax.measure.physics import PHYSICS_MEASURES, physics_measures
 
@@ -51,7 +52,7 @@ NOT_HOW_MUCH = {("contact_error", "shuffle")}
 def measured(name: str, strength: float) -> dict[str, float]:
     """Means over a few clips of every kind, made wrong."""
     rows = []
-    for kind in KINDS:
+    for kind in OF_BODIES:
         options = Options(kinds=(kind,), **SIZE)
         for index in range(CLIPS_A_KIND):
             caption = simulate(index, options, SEED).caption

@@ -165,3 +165,51 @@ def test_clip_of_hardly_any_frame_has_a_fit(kind, frames):
     prompt = laws.Prompt(kind, (("red", "disc"),), 1, True, (0, 1))
     for fit in laws.fit_law(prompt, [way(np.random.default_rng(0).normal(0, 9, (frames, 2)))]):
         assert np.isfinite(fit.error) and np.isfinite(fit.path).all()
+
+
+def bobbing(speed: float, steps: float, bob: float) -> np.ndarray:
+    """A middle that goes along and bobs, `steps` times in the clip."""
+    angle = 2 * math.pi * steps * TIMES / (FRAMES - 1) + 0.4
+    x = 5 + speed * TIMES + bob * np.sin(angle)
+    return np.stack([x, 30 + bob * np.cos(angle) - 0.3 * bob * np.cos(2 * angle)], -1)
+
+
+@few
+@given(speed=number(1, 3), steps=number(1.6, 2.6), bob=number(0, 1.2))
+def test_figure_that_goes_and_bobs_is_fitted(speed, steps, bob):
+    assert laws.going(way(bobbing(speed, steps, bob)), laws.STEPS).error < CLOSE
+
+
+def test_figure_may_not_bob_more_than_a_quarter_of_its_step():
+    assert laws.going(way(bobbing(2.0, 2.0, 12.0)), laws.STEPS).error > 3
+    assert laws.going(way(bobbing(0.0, 2.0, 4.0)), laws.STEPS).error > 2
+
+
+@few
+@given(
+    off=number(2.5, 4.5), landing=number(11, 13), high=number(5, 20), dip=number(0, 2),
+    along=number(-10, 10),
+)  # fmt: skip
+def test_jump_is_fitted(off, landing, high, dip, along):
+    air = np.clip((TIMES - off) / (landing - off), 0, 1)
+    squat = np.sin(np.pi * np.clip(TIMES / off, 0, 1))
+    squat = squat + np.sin(np.pi * np.clip((TIMES - landing) / 3, 0, 1))
+    places = np.stack([10 + along * air, 30 + dip * squat - 4 * high * air * (1 - air)], -1)
+    fit = laws.leaping(way(places))
+    assert fit.error < 0.15
+    assert laws.leaping(way(places[np.random.default_rng(0).permutation(FRAMES)])).error > 1
+
+
+def test_figure_that_falls_upwards_does_not_jump():
+    air = np.clip((TIMES - 3) / 9, 0, 1)
+    places = np.stack([10 + TIMES, 10 + 60 * air * (1 - air)], -1)
+    assert laws.leaping(way(places)).error > 3
+
+
+@few
+@given(start=point, speed=velocity)
+def test_axle_stands_and_moves_with_the_pan_alone(start, speed):
+    assert laws.standing(way(np.tile(start, (FRAMES, 1)))).error < 1e-4
+    places = start + TIMES[:, None] * speed * [0, 1]
+    assert laws.standing(way(places), (0, 1)).error < 1e-4
+    assert laws.standing(way(places)).error == pytest.approx(np.std(places[:, 1]), abs=1e-3)

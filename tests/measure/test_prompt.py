@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videojam_jax.data.scenes import COLOURS, KINDS
+from videojam_jax.data.scenes import ALONE, DIRECTED, KINDS
 from videojam_jax.data.shapes import SHAPES
 from videojam_jax.data.simulate import Options, simulate
+from videojam_jax.data.stage import COLOURS
 from videojam_jax.measure.prompt import WAYS, Prompt, caption, parse
 
 BODY = st.tuples(st.sampled_from(list(COLOURS)), st.sampled_from(list(SHAPES)))
@@ -15,13 +16,15 @@ BODY = st.tuples(st.sampled_from(list(COLOURS)), st.sampled_from(list(SHAPES)))
 @st.composite
 def prompts(draw):
     kind = draw(st.sampled_from(list(KINDS)))
-    names = draw(st.lists(BODY, min_size=1, max_size=2 if kind == "collide" else 8))
-    rolls = kind == "roll"
+    if kind in ALONE:
+        names = [(draw(st.sampled_from(list(COLOURS))), ALONE[kind].name)]
+    else:
+        names = draw(st.lists(BODY, min_size=1, max_size=2 if kind == "collide" else 8))
     return Prompt(
         kind,
         tuple(names),
-        draw(st.sampled_from((-1, 1))) if rolls else 0,
-        draw(st.booleans()) if rolls else False,
+        draw(st.sampled_from((-1, 1))) if kind in DIRECTED else 0,
+        draw(st.booleans()) if kind == "roll" else False,
         draw(st.sampled_from([(0, 0), *WAYS.values()])),
     )
 
@@ -33,7 +36,7 @@ def test_what_is_described_is_parsed_back(prompt):
 
 def test_caption_of_a_simulated_clip_says_what_is_true_of_it():
     for index in range(80):
-        clip = simulate(index, Options(frames=3, height=16, width=16), 4)
+        clip = simulate(index, Options(kinds=tuple(KINDS), frames=3, height=16, width=16), 4)
         prompt = parse(clip.caption)
         states = clip.states
         assert prompt.kind == clip.kind
@@ -63,6 +66,13 @@ def test_caption_of_a_simulated_clip_says_what_is_true_of_it():
         "a red disc falls.",
         "A red disc falls",
         "a red disc falls\n",
+        "a red disc walks to the left",
+        "a red figure falls",
+        "a red figure walks",  # no direction
+        "a red figure walks down a slope to the left",
+        "a red wheel turns to the left",
+        "a red figure turns clockwise",
+        "two bodies walk to the left: a red figure and a blue figure",
     ],
 )
 def test_caption_of_another_form_is_not_parsed(text):

@@ -21,7 +21,7 @@ from videojam_jax.measure.statistics import Estimate
 from videojam_jax.terminal.progress import progress
 
 MEASURES: dict[str, Measure] = {**PHYSICS_MEASURES, **FLOW_MEASURES}
-FORMAT = 1  # of the file; raised when a measure's definition changes
+FORMAT = 2  # of the file; raised when a measure's definition changes
 
 
 def stages(

@@ -12,7 +12,7 @@ REACH = 0.97  # share of its cover that lies within its reach
 # Tolerances, and what beyond them is the worst, of logarithms of: the reach of a figure, and of
 # one that draws its legs up; the cover of near limbs; the cover weighted by brightness.
 TOLERANCES = {"reach": 0.05, "drawn up": 0.12, "near": 0.12, "light": 0.09}
-WORST = {"reach": 0.2, "near": 0.4, "light": 0.3}
+WORST = {"reach": 0.12, "near": 0.25, "light": 0.2}
 
 
 def limb_constancy(shades: Shades, body: Body, drawn_up: bool = False) -> float:
@@ -23,7 +23,7 @@ def limb_constancy(shades: Shades, body: Body, drawn_up: bool = False) -> float:
     the area of the near limbs, which are bright and which nothing hides; and the area of all
     that is brighter than the far limbs, each pixel as much as it is brighter. Each is 1 within
     its tolerance (5, 12 and 9 %; the radius of a figure that draws up its legs: 12 %) and 0
-    from 0.2, 0.4 and 0.3 beyond it; the least of the three counts. Mean over the frames that
+    from 0.12, 0.25 and 0.2 beyond it; the least of the three counts. Mean over the frames that
     show at least 90 % of the figure, or else those that show most of it; a frame in which it
     lacks counts 0.
 

@@ -134,7 +134,7 @@ def physics_measures(video: UInt8[np.ndarray, "t h w 3"], caption: str) -> dict[
     if not figure:
         measured["shape_constancy"] = shape_constancy(tracked)
     if prompt is None or not prompt.stays:
-        measured["moves"] = moves(tracked, len(prompt.names) if prompt else 0)
+        measured["moves"] = moves(tracked, len(prompt.names) if prompt else 0, figure)
     if prompt:
         pose = shades(video, tracked.bodies[0]) if tracked.bodies and prompt.kind in ALONE else None
         measured |= _of_poses(tracked, prompt, pose)

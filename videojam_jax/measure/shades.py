@@ -39,13 +39,12 @@ def shades(video: UInt8[np.ndarray, "t h w 3"], body: Body) -> Shades:
     """The shades of a tracked body; 0 beyond the pixels next to its own."""
     colour = np.array(COLOURS[body.colour], np.float32)
     cover, bright = np.zeros((2, *body.region.shape), np.float32)
-    near, around = np.ones((3, 3), np.uint8), np.ones((AROUND, AROUND), np.uint8)
     for i in np.flatnonzero(body.seen):
         region = body.region[i].astype(np.uint8)
-        rim = cv2.dilate(region, near) > 0
-        behind = (cv2.dilate(region, around) > 0) & ~(cv2.dilate(region, np.ones((5, 5))) > 0)
+        rim, edge, around = (cv2.dilate(region, np.ones((n, n))) > 0 for n in (3, 5, AROUND))
+        behind = around & ~edge
         if not behind.any():
-            behind = ~rim
+            behind = region == 0  # no more than half of a frame is bodies
         pixels = video[i][rim].astype(np.float32)
         grey = np.median(video[i][behind].astype(np.float32), 0)
         found = pixels @ np.linalg.pinv(np.stack([colour, grey]))

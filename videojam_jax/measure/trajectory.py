@@ -9,9 +9,10 @@ from videojam_jax.measure.laws import Fit, Way, fit_law
 from videojam_jax.measure.prompt import Prompt
 from videojam_jax.measure.tracked import HIDDEN, Body, Tracked
 
-# Of the frame's shorter side: the least way of a body that moves, the least step of one
-# that does not stand.
-TRAVEL, STEP = 0.1, 0.004
+TRAVEL = 0.1  # of the frame's shorter side: the least way of a body that moves
+# The least step of a body that does not stand, of its mean step and of the frame's shorter side;
+# a figure's middle slows down at every step of its legs.
+STEP, STEP_OF_FIGURE = (0.05, 0.004), (0.02, 0.002)
 
 
 def travels(tracked: Tracked, body: Body) -> bool:
@@ -21,17 +22,18 @@ def travels(tracked: Tracked, body: Body) -> bool:
     return bool(ways.max() >= TRAVEL * tracked.side)
 
 
-def moves(tracked: Tracked, asked: int = 0) -> float:
+def moves(tracked: Tracked, asked: int = 0, figure: bool = False) -> float:
     """The share of bodies that go anywhere, times the share of steps in which one moves.
 
     A body goes somewhere when two of its places on the background are 1/10 of the frame's
     shorter side apart. It moves in a step when it is seen at both ends, and its way over
     the image as well as its way over the background is more than 1/20 of its mean step and
-    more than 0.4 % of the shorter side.
+    more than 0.4 % of the shorter side; of a figure, 1/50 and 0.2 %.
 
     Args:
       tracked: the bodies of the clip.
       asked: how many bodies there should be; those that there are not do not move.
+      figure: whether they are to be figures.
 
     From 0 to 1; 1 is ideal, and a clip without a body, or one that stands still, has 0. It
     sees freeze and vanish. It is blind to jitter, shuffle, teleport and reverse, and to
@@ -39,13 +41,14 @@ def moves(tracked: Tracked, asked: int = 0) -> float:
     """
     if not tracked.bodies or tracked.frames < 2:
         return 0.0
+    part, share = STEP_OF_FIGURE if figure else STEP
     moving = np.zeros(tracked.frames - 1, bool)
     for body in tracked.bodies:
         steps = [
             np.linalg.norm(np.diff(places, axis=0), axis=1)
             for places in (body.centre, tracked.path(body))
         ]
-        least = [max(0.05 * step.mean(), STEP * tracked.side) for step in steps]
+        least = [max(part * step.mean(), share * tracked.side) for step in steps]
         moving |= (
             (steps[0] > least[0]) & (steps[1] > least[1]) & body.seen[1:] & body.seen[:-1]
         )

@@ -40,7 +40,7 @@ def steady_turn(shades: Shades, body: Body) -> float:
     return float(steady.sum() / (used | gone).sum() * far * min(1.0, abs(rate) / LEAST))
 
 
-def turns_of(shades: Shades, body: Body) -> Float[np.ndarray, "t-1"]:
+def turns_of(shades: Shades, body: Body) -> Float[np.ndarray, "s"]:
     """Radians from each frame to the next, clockwise on the screen; NaN where it is not seen.
 
     The greatest correlation of the shades on rings about the body's centre, refined by a
