@@ -110,8 +110,8 @@ RUNNING = {
     "model.dtype", "model.remat", "model.unroll", "model.attention", "model.attention_blocks",
     "optimizer.first_moment_dtype",
     "train.dataset", "train.init_from", "train.accumulate", "train.log_every",
-    "train.checkpoint_every", "train.keep", "train.sample_every", "train.sample_prompts",
-    "train.loader_threads",
+    "train.checkpoint_every", "train.keep", "train.keep_steps", "train.sample_every",
+    "train.sample_prompts", "train.loader_threads",
     "sample.shift", "sample.batch_size", "sample.enlarge",
     "mesh.data", "mesh.fsdp", "mesh.context", "mesh.tensor",
 }  # fmt: skip

@@ -20,12 +20,15 @@ OF = {
     "when": ["--config.experiment.kept=(0.5,)", "--config.runs.control="],  # one less to compile
     "guidance": SWEEP,
     "horizon": ["--config.experiment.times=4", "--config.experiment.first=(0.75,)"],
+    "steps": ["--config.experiment.at=(0.5,1.0)"],
 }
+# What one experiment samples of runs that another has trained.
+KEPT = "--config.change.train.keep_steps=(5,)"
 
 
 def run(name, workdir, *words):
     start = [*tiny_run.experiment(name), "--workdir", workdir]
-    tiny = [*tiny_run.TINY_EXPERIMENT, "--config.change.sample.batch_size=8"]
+    tiny = [*tiny_run.TINY_EXPERIMENT, "--config.change.sample.batch_size=8", KEPT]
     return tiny_run.here_alone(*start, *tiny, *OF[name], *words)
 
 
@@ -67,7 +70,8 @@ def printed(workdir):
 # What compiles most is done beside the other long tests.
 long = pytest.mark.multiprocess
 EACH = ["ablation", "permutation", pytest.param("when", marks=long),
-        pytest.param("guidance", marks=long), pytest.param("horizon", marks=long)]  # fmt: skip
+        pytest.param("guidance", marks=long), pytest.param("horizon", marks=long),
+        pytest.param("steps", marks=long)]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -192,6 +196,21 @@ def test_horizon_compares_with_the_control_and_finishes_a_half_sampled_hybrid(
     status, said = run("horizon", copy)
     assert status == 0, said
     assert {path: path.read_bytes() for path in second} == second
+
+
+@long
+def test_steps_samples_the_checkpoints_and_the_last_as_the_ablation_does(printed, workdir):
+    assert printed["steps"]
+
+    def clips(row):
+        return store.first_clips(workdir / row, 10).videos
+
+    for name in ("base", "control", "videojam", "no_optical_flow"):
+        last = clips(f"ablation/seed_0/{name}")
+        on_the_way = "" if name == "base" else "_step_000010"
+        np.testing.assert_array_equal(clips(f"steps/seed_0/{name}{on_the_way}"), last)
+        if on_the_way:
+            assert (clips(f"steps/seed_0/{name}_step_000005") != last).any()
 
 
 @long

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from videojam_jax.checkpoints.read import restore_params
+from videojam_jax.checkpoints.read import all_steps, latest_step, restore_params
 from videojam_jax.config import loading, modelling
 from videojam_jax.errors import UserError
 from videojam_jax.models.joint import widen
@@ -52,6 +52,16 @@ def run(request, tmp_path_factory):
             state = TrainState(jnp.int32(step), params, average, {"count": jnp.int32(step)})
             checkpoint.save(manager, state, modelling.architecture(made))
     return folder, request.param, params, average
+
+
+def test_the_last_checkpoints_and_those_of_chosen_steps_are_kept(tmp_path):
+    array = {"w": jnp.ones(2)}
+    for first in (1, 4):  # the second time, a run that goes on
+        with checkpoint.opened(tmp_path, keep=2, keep_steps=(2, 4, 9)) as manager:
+            for step in range(first, first + 3):
+                state = TrainState(jnp.int32(step), array, array, {"count": jnp.int32(step)})
+                checkpoint.save(manager, state, {})
+    assert all_steps(tmp_path) == [2, 4, 5, 6] and latest_step(tmp_path) == 6
 
 
 assert_same = chex.assert_trees_all_equal

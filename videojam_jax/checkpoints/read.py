@@ -33,12 +33,16 @@ def weights_file(folder: Path) -> Path | None:
     return path if path.is_file() and not is_checkpoint(folder) else None
 
 
-def latest_step(workdir: Path) -> int | None:
-    """The step that the parameters of a workdir are of; None where there are none."""
+def all_steps(workdir: Path) -> list[int]:
+    """The steps that a workdir has parameters of, in order."""
     if file := weights_file(workdir):
-        return exported.arrays_and_about(file)[1]["step"]
-    whole = latest_whole(workdir)
-    return None if whole is None else int(whole.name)
+        return [exported.arrays_and_about(file)[1]["step"]]
+    return sorted(_steps(workdir / FOLDER))
+
+
+def latest_step(workdir: Path) -> int | None:
+    """The last of them; None where there are none."""
+    return max(all_steps(workdir), default=None)
 
 
 def place_of(workdir: Path, step: int) -> Path:

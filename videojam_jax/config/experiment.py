@@ -73,6 +73,24 @@ class HorizonOptions:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class StepsOptions:
+    at: tuple[float, ...] = config_key(
+        (0.125, 0.25, 0.5, 0.75, 1.0),
+        "shares of train.steps whose checkpoints of control and VideoJAM are sampled, beside the "
+        "base, which is both at step 0",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    first: float = config_key(
+        0.5,
+        "a further row: clips whose first sampling steps, this share, are VideoJAM's and the rest "
+        "the control's; 0 or 1: none",
+        minimum=0.0,
+        maximum=1.0,
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunsOptions:
     base: str = config_key(
@@ -98,6 +116,7 @@ class ExperimentConfig:
             "when": WhenOptions,
             "guidance": GuidanceOptions,
             "horizon": HorizonOptions,
+            "steps": StepsOptions,
         },
     )
     runs: RunsOptions = part(RunsOptions)

@@ -50,7 +50,10 @@ class RunOptions:
     )
     log_every: int = config_key(50, "steps", minimum=1)
     checkpoint_every: int = config_key(1000, "steps", minimum=1)
-    keep: int = config_key(2, "checkpoints", minimum=1)
+    keep: int = config_key(2, "checkpoints, the last ones", minimum=1)
+    keep_steps: tuple[int, ...] = config_key(
+        (), "of checkpoints that are saved too, and kept beside the last ones", minimum=1
+    )
     sample_every: int = config_key(0, "steps between sample clips; 0: none", minimum=0)
     loader_threads: int = config_key(2, "threads that read records", minimum=1)
 

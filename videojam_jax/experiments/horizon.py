@@ -77,7 +77,7 @@ def stages(setting: Setting) -> list[Stage]:
       UserError: the runs cannot be compared, or cannot hand clips over to each other.
     """
     _check(setting)
-    params_of = sampling_stages.latest_params(setting)
+    params_of = sampling_stages.run_params(setting)
     parts = measuring_stages.stages(setting, rows(setting), params_of)
     if not sampling_stages.has_real(setting):
         parts.append(sampling_stages.held_out_stage(setting))
@@ -123,6 +123,17 @@ def _check(setting: Setting) -> None:
             "config.runs.control is empty, but horizon compares VideoJAM with the control, and "
             "hands clips over between them; name its config or its run"
         )
+    check_same_times(setting)
+    if not _config(setting).loss.motion_target_when_dropped:
+        raise UserError(
+            f"config.runs.videojam = {setting.config.runs.videojam}: it was trained with "
+            "config.loss.motion_target_when_dropped = False, so that it cannot tell the motion of "
+            "a clip that it takes over from the control; train it with True"
+        )
+
+
+def check_same_times(setting: Setting) -> None:
+    """UserError where a step of VideoJAM's sampler and of the control's are of other times."""
     joint = _config(setting)
     control = setting.run_config("control", setting.config.seeds[0])
     if not np.array_equal(sampling.times(joint), sampling.times(control)):
@@ -130,12 +141,6 @@ def _check(setting: Setting) -> None:
             "the runs' config.sample give VideoJAM and the control other sampling times, so "
             "that neither can go on where the other stopped; give both the same schedule and steps "
             "(config.change.sample.steps, ...)"
-        )
-    if not joint.loss.motion_target_when_dropped:
-        raise UserError(
-            f"config.runs.videojam = {setting.config.runs.videojam}: it was trained with "
-            "config.loss.motion_target_when_dropped = False, so that it cannot tell the motion of "
-            "a clip that it takes over from the control; train it with True"
         )
 
 

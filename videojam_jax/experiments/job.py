@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import FrozenConfigDict
 
-from videojam_jax.experiments import ablation, guidance, horizon, permutation, when
+from videojam_jax.experiments import ablation, guidance, horizon, permutation, steps, when
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import run_stages, untrained
 from videojam_jax.parallel import distributed
@@ -17,6 +17,7 @@ EXPERIMENTS = {
     "when": when,
     "guidance": guidance,
     "horizon": horizon,
+    "steps": steps,
 }
 
 

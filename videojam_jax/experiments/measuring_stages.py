@@ -29,11 +29,13 @@ def stages(
 ) -> list[Stage]:
     """Trains what is missing, measures the held-out clips, then samples and measures each row.
 
+    Training keeps the checkpoints of the steps that rows name.
+
     Args:
-      params_of: of `sampling_stages.latest_params`, where other stages need it too.
+      params_of: of `sampling_stages.run_params`, where other stages need it too.
     """
-    params_of = params_of or sampling_stages.latest_params(setting)
-    parts = training_stages(setting)
+    params_of = params_of or sampling_stages.run_params(setting)
+    parts = training_stages(setting, sampling_stages.steps_needed(rows))
     if sampling_stages.has_real(setting):
         parts += [sampling_stages.held_out_stage(setting), sampling_stages.real_stage(setting)]
         parts += _real_stages(setting)

@@ -86,7 +86,7 @@ def permutation_errors(
 
 
 def stages(setting: Setting) -> list[Stage]:
-    params_of = sampling_stages.latest_params(setting)
+    params_of = sampling_stages.run_params(setting)
     # The clips first: what is wrong with their source is known before anything is trained.
     parts = [sampling_stages.held_out_stage(setting), *permuted_clips.stages(setting),
              *training_stages(setting)]  # fmt: skip

@@ -40,6 +40,7 @@ class SampledRow:
       start: sampling steps that are left out, see `sample.generate.jitted_sampler`.
       before: the row of which these steps are, by its own run and rule: this one goes on from
         the state that they led to. None: the held-out clips, noised to there.
+      step: of training, whose checkpoint is sampled; None: the last there is.
     """
 
     name: str
@@ -48,6 +49,16 @@ class SampledRow:
     sample: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     start: int = 0
     before: "SampledRow | None" = None
+    step: int | None = None
+
+
+def steps_needed(rows: Sequence[SampledRow]) -> dict[str, list[int]]:
+    """For each kind of run, the steps of training whose checkpoints rows name, in order."""
+    needed: dict[str, set[int]] = {}
+    for row in (*rows, *(row.before for row in rows if row.before is not None)):
+        if row.step is not None:
+            needed.setdefault(row.kind, set()).add(row.step)
+    return {kind: sorted(steps) for kind, steps in needed.items()}
 
 
 def held_out_folder(setting: Setting) -> Path:
@@ -131,9 +142,10 @@ def row_origin(setting: Setting, row: SampledRow, seed: int) -> dict[str, Any]:
     """
     config = row_config(setting, row, seed)
     before = {} if row.before is None else {"before": row_origin(setting, row.before, seed)}
+    latest = latest_step(setting.run_folder(row.kind, seed))
     return {
         "runs": {kind: _training(setting, kind, seed) for kind in ("base", row.kind)},
-        "step": latest_step(setting.run_folder(row.kind, seed)),
+        "step": latest if row.step is None else row.step,
         "config": by_bits(tagged(Config, config, SAMPLES)),
         "captions": captions(setting),
         "seed": setting.config.sample_seed,
@@ -149,6 +161,7 @@ def _training(setting: Setting, kind: str, seed: int) -> dict[str, Any]:
     tree = setting.run_config(kind, seed).to_dict()
     for name in ("sample", "mesh", "prepare"):
         del tree[name]
+    del tree["train"]["keep_steps"]  # what is kept shapes nothing
     # Not the workdir's own path: it may be moved.
     given = setting.config.runs[kind] if setting.is_given(kind) else ""
     return by_bits({"seed": seed, "given": given, "config": tree})
@@ -171,7 +184,7 @@ def row_stage(setting: Setting, row: SampledRow, seed: int, params_of: Callable)
             given = {"clean": clean}
         asked, decoder = captions(setting), frozen.autoencoder(config)
         generate = make_generate(config, row.start)
-        params = params_of(row.kind, seed)
+        params = params_of(row.kind, seed, row.step)
         with progress(len(asked), len(finished), "clips") as tell:
             made = generate(params, asked, setting.config.sample_seed, finished, **given)
             for number, (numbers, latents, motions) in enumerate(made):
@@ -203,7 +216,7 @@ def _state_before(
         finished = set()
     asked, states = captions(setting), []
     generate = make_generate(config, stop=row.start)
-    params = params_of(row.before.kind, seed)
+    params = params_of(row.before.kind, seed, row.before.step)
     with progress(len(asked), len(finished), "clips begun") as tell:
         for numbers, *made in generate(params, asked, setting.config.sample_seed, finished):
             halves = [half for half in made if half is not None]
@@ -215,12 +228,16 @@ def _state_before(
     return states
 
 
-def latest_params(setting: Setting) -> Callable:
-    """`params_of(kind, seed)`: a run's parameters; those that were asked for last are kept."""
+def run_params(setting: Setting) -> Callable:
+    """`params_of(kind, seed, step=None)`: a run's parameters, of its last step if none is named.
+
+    Those that were asked for last are kept.
+    """
 
     @functools.lru_cache(maxsize=1)
-    def params_of(kind: str, seed: int) -> Any:
-        return trained_params(setting.run_config(kind, seed), setting.run_folder(kind, seed))[0]
+    def params_of(kind: str, seed: int, step: int | None = None) -> Any:
+        folder = setting.run_folder(kind, seed)
+        return trained_params(setting.run_config(kind, seed), folder, step)[0]
 
     return params_of
 

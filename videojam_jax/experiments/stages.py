@@ -142,14 +142,21 @@ def prepare_together(config, source, folder: Path, text=None) -> None:
         prepare(Share())
 
 
-def training_stages(setting: Setting) -> list[Stage]:
-    """The data, and for every seed the runs, as far as the config does not name trained ones."""
+def training_stages(
+    setting: Setting, keep: Mapping[str, Sequence[int]] | None = None
+) -> list[Stage]:
+    """The data, and for every seed the runs, as far as the config does not name trained ones.
+
+    Args:
+      keep: for a kind of run, steps whose checkpoints are kept beside those its config keeps.
+    """
     runs = _own_runs(setting)
     if not runs:
         return []
     config = setting.run_config("videojam", setting.config.seeds[0])
     stages = [data_stage("prepare the clips to train on", config, setting.workdir / "data")]
-    return stages + [_training(setting, kind, seed) for kind, seed in runs]
+    keep = keep or {}
+    return stages + [_training(setting, kind, seed, keep.get(kind, ())) for kind, seed in runs]
 
 
 def untrained(setting: Setting) -> list[Path]:
@@ -172,8 +179,10 @@ def _is_trained(config, folder: Path) -> bool:
     return step is not None and step >= config.train.steps
 
 
-def _training(setting: Setting, kind: str, seed: int) -> Stage:
-    config, folder = setting.run_config(kind, seed), setting.run_folder(kind, seed)
+def _training(setting: Setting, kind: str, seed: int, keep: Sequence[int]) -> Stage:
+    tree, folder = setting.run_config(kind, seed).to_dict(), setting.run_folder(kind, seed)
+    tree["train"]["keep_steps"] = tuple(sorted({*tree["train"]["keep_steps"], *keep}))
+    config = loading.resolve(tree)
 
     def is_done() -> bool:
         return _is_trained(config, folder)

@@ -56,7 +56,7 @@ def steps(setting: Setting, config: FrozenConfigDict) -> list[int]:
 
 
 def stages(setting: Setting) -> list[Stage]:
-    params_of = sampling_stages.latest_params(setting)
+    params_of = sampling_stages.run_params(setting)
     parts = [*training_stages(setting), sampling_stages.held_out_stage(setting),
              sampling_stages.real_stage(setting)]  # fmt: skip
     for seed in setting.config.seeds:

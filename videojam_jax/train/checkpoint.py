@@ -10,12 +10,13 @@ a number is whole.
 import contextlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
 
 from videojam_jax.checkpoints.read import FOLDER, check_architecture, reading
 from videojam_jax.errors import UserError, first_line
@@ -27,8 +28,10 @@ SLICE = 2**20
 
 
 @contextlib.contextmanager
-def opened(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager]:
-    """A run's checkpoints, to write to; the last `keep` of them are kept.
+def opened(
+    workdir: Path, keep: int, keep_steps: Collection[int] = ()
+) -> Iterator[ocp.CheckpointManager]:
+    """A run's checkpoints, to write to; the last `keep` and those of `keep_steps` are kept.
 
     What it had half written when it was killed is cleared away. They are closed at the end, but
     not after an error of one of several processes: closing waits for all of them to finish what
@@ -37,7 +40,9 @@ def opened(workdir: Path, keep: int) -> Iterator[ocp.CheckpointManager]:
     manager = ocp.CheckpointManager(
         (workdir / FOLDER).absolute(),
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            preservation_policy=policies.AnyPreservationPolicy(
+                [policies.LatestN(keep), policies.CustomSteps(list(keep_steps))]
+            ),
             create=True,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,

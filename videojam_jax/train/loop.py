@@ -84,7 +84,8 @@ def train(config: FrozenConfigDict, config_json: str, workdir: Path) -> Outcome:
     abstract = abstract_state(task.init, task.optimizer, mesh)
     print(_title(config, task, abstract, mesh), flush=True)
 
-    with checkpoint.opened(workdir, config.train.keep) as manager:
+    section = config.train
+    with checkpoint.opened(workdir, section.keep, section.keep_steps) as manager:
         # --- state: resumed, or from another run, or fresh ----------------------------
         state, origin = _first_state(config, workdir, manager, task, abstract)
         start = int(jax.device_get(state.step))
@@ -131,7 +132,7 @@ def _loop(run: Run, state: TrainState) -> Outcome:
 
             stopped = stop.agreed()
             last = stopped or step == section.steps
-            save = last or step % section.checkpoint_every == 0
+            save = last or step % section.checkpoint_every == 0 or step in section.keep_steps
             line = None
             if save or step % section.log_every == 0:
                 seconds, values = interval.fetch()
