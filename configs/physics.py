@@ -67,6 +67,8 @@ def get_config(arg: str = "videojam") -> ConfigDict:
                 "batch_size": 16,
                 "log_every": 50,
                 "checkpoint_every": 500,
+                # What the experiment over steps asks for.
+                "keep_steps": (375, 750, 1500, 2250) if further else (),
             },
             "sample": {
                 "steps": 32,
