@@ -7,6 +7,7 @@ from videojam_jax.data.simulate import Options, simulate
 from videojam_jax.errors import UserError
 from videojam_jax.experiments import folder_measures, store
 from videojam_jax.experiments.score import PHYSICAL, motion_score
+from videojam_jax.measure.physics import physics_measures
 from videojam_jax.motion.flow_rgb import repeat_last
 from videojam_jax.sample.clips import Clips
 
@@ -118,3 +119,25 @@ def test_one_part_at_its_worst_is_a_score_of_zero():
     for name in PHYSICAL:
         faulty = {**perfect, name: np.array([[1 - ideal.get(name, 1.0), ideal.get(name, 1.0)]])}
         np.testing.assert_array_equal(motion_score(faulty), [[0, 1]])
+
+
+def test_score_is_the_product_of_the_parts_that_say_something_of_a_clip():
+    ideal = {"trajectory_error": 0.0, "velocity_jumps": 0.0}
+    values = {name: np.full((1, 3), ideal.get(name, 1.0)) for name in PHYSICAL}
+    values["steady_turn"] = np.array([[np.nan, 0.5, 0.5]])
+    values["moves"] = np.array([[0.8, np.nan, 0.8]])
+    np.testing.assert_allclose(motion_score(values), [[0.8, 0.5, 0.4]])
+    # A caption without a law, among those that have one, has no score.
+    values["trajectory_error"] = np.array([[0.0, np.nan, 0.25]])
+    np.testing.assert_allclose(motion_score(values), [[0.8, np.nan, 0.3]])
+
+
+def test_clips_of_every_kind_score_high_in_order_and_low_when_shuffled():
+    for kind in ("walk", "jog", "jump", "cartwheel", "wheel"):
+        options = Options(kinds=(kind,), height=40, width=40, texture=0.5)
+        scores = []
+        for order in (np.arange(16), np.random.default_rng(1).permutation(16)):
+            made = [simulate(index, options, 2) for index in range(4)]
+            rows = [physics_measures(clip.video[order], clip.caption) for clip in made]
+            scores.append(motion_score({k: np.array([[r[k] for r in rows]]) for k in rows[0]}))
+        assert scores[0].mean() > 0.95 and scores[1].mean() < 0.45, kind

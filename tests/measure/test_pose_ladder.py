@@ -33,8 +33,8 @@ SEES = {
 IS_BLIND_TO = {
     "permanence": set(ALL) - {"vanish", "deform"},
     "size_constancy": {"shuffle", "jitter", "teleport", "freeze", "reverse", "still", "scatter"},
-    "limb_constancy": set(ALL) - {"vanish", "deform", "limbs"},
     # A jump may put half of a figure beyond the border.
+    "limb_constancy": set(ALL) - {"vanish", "deform", "limbs", "teleport"},
     "legs_alternate": {"jitter", "reverse"},
     "steady_turn": {"jitter", "reverse", "limbs"},
     "moves": {"shuffle", "jitter", "teleport", "reverse", "rock", "scatter", "same leg"},

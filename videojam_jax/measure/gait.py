@@ -32,8 +32,8 @@ def legs_alternate(shades: Shades, body: Body) -> float:
     which the figure does not lack.
 
     From 0 to 1; 1 is ideal. It sees the same leg twice (a wave of one sign), legs that stand,
-    shuffle and freeze. It is blind to reverse and jitter, to teleport as long as the figure is in sight, and to
-    which leg is first.
+    shuffle and freeze. It is blind to reverse and jitter, to teleport as long as the figure is
+    in sight, and to which leg is first.
     """
     signal = leg_signal(shades, body)
     used = np.isfinite(signal)

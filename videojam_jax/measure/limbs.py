@@ -28,8 +28,9 @@ def limb_constancy(shades: Shades, body: Body, drawn_up: bool = False) -> float:
     lacks counts 0.
 
     From 0 to 1; 1 is ideal. It sees limbs that grow and shrink, deform and vanish. It is blind
-    to how the figure moves: jitter, teleport, freeze, reverse and shuffle; and to far limbs,
-    which may be hidden, as long as they reach no further than the others.
+    to how the figure moves: jitter, freeze, reverse and shuffle, and teleport as long as it is
+    in sight; and to far limbs, which may be hidden, as long as they reach no further than the
+    others.
     """
     second = np.sort(np.where(body.seen, body.share, 0))[-2:][0]
     used = np.flatnonzero(body.seen & (body.share >= np.clip(second, HIDDEN, SHARE)))

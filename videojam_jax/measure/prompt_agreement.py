@@ -49,8 +49,8 @@ def prompt_agreement(tracked: Tracked, prompt: Prompt, shades: Shades | None = N
       1/10 of the side. Colliding bodies come together; before a wall a body turns round. A
       wheel has a steady turn of at least 0.5, and its axle stays within 1/10 of the side.
       Walking and jogging, which are not told apart, go 1/10 of the side along with legs that
-      alternate by at least 0.5. Jumping goes 1/10 of the side up and down again. A cartwheel
-      goes as far along, with a steady turn of at least 0.5 that way;
+      alternate by at least 0.5, and do not turn over. Jumping goes 1/10 of the side up and down
+      again. A cartwheel goes as far along, with a steady turn of at least 0.5 that way;
     - "to the left", "to the right": the share of the named bodies that go there; of a wheel,
       which way it turns;
     - the camera's pan, or that it stands: by at least 5 % of the side. Left out where the
@@ -154,8 +154,8 @@ def _poses(tracked: Tracked, prompt: Prompt, body: Body, shades: Shades) -> bool
             turns = steady_turn(shades, body) >= POSED
             return bool(abs(across) >= far and turns and _sense(shades, body) == np.sign(across))
         case _:
-            level = abs(across) >= far >= abs(down)
-            return bool(level and legs_alternate(shades, body) >= POSED)
+            upright = abs(across) >= far >= abs(down) and steady_turn(shades, body) < POSED
+            return bool(upright and legs_alternate(shades, body) >= POSED)
 
 
 def _meet(first: Body, second: Body, apart: float) -> bool:
