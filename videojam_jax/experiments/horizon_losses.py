@@ -18,7 +18,7 @@ from videojam_jax.experiments.report_parts import LABELS
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage
 from videojam_jax.measure.statistics import Estimate, mean_interval
-from videojam_jax.randomness import PURPOSES
+from videojam_jax.randomness import PURPOSES, key_for
 from videojam_jax.report.figures import Curves, Line, draw
 from videojam_jax.report.page import Section
 from videojam_jax.report.table import Quantity, QuantityTable, mark, show
@@ -114,10 +114,13 @@ def _losses(
         ({half: record[half] for half in halves}, record["text"])
         for record in sampling_stages.records(setting)
     ]
+
+    def noise_key(seed):
+        return key_for("losses_over_t", seed)
+
     seed_of_noise = setting.config.sample_seed
-    return losses_over_times(config, params, errors, clips, times, seed_of_noise, "losses_over_t")[
-        "own"
-    ]
+    found = losses_over_times(config, params, errors, clips, times, seed_of_noise, noise_key)
+    return found["own"]
 
 
 def excess(losses: Losses, reference: Losses) -> Losses:

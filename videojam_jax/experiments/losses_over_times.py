@@ -17,7 +17,6 @@ from videojam_jax.diffusion.loss import squared_error
 from videojam_jax.diffusion.path import Velocity, interpolate, target_velocity
 from videojam_jax.diffusion.sampler import initial_noise
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
-from videojam_jax.randomness import key_for
 from videojam_jax.sample.generate import fetched, placed, sampler_batch
 from videojam_jax.terminal.progress import progress
 from videojam_jax.text import Text
@@ -86,7 +85,7 @@ def losses_over_times(
     clips: Sequence[tuple[Mapping[str, np.ndarray], StoredText]],
     times: Float[np.ndarray, " times"],
     seed: int,
-    purpose: str,
+    noise_key: Callable[[Any], jax.Array],
 ) -> dict[str, dict[str, Float[np.ndarray, "clips times"]]]:
     """Errors of every clip at every time; to be called alike by every process of a run.
 
@@ -100,7 +99,7 @@ def losses_over_times(
         are a batch of the clips', by their names, float32 `[b, t, h, w, c]`.
       clips: the latents of each, by name, `[t, h, w, c]`, and its text.
       times: in [0, 1].
-      purpose: of the noise, one of `randomness.PURPOSES`.
+      noise_key: `noise_key(seed)`, the key of the noise (see `randomness`).
     """
     mesh = jax.tree.leaves(params)[0].sharding.mesh
     module = modelling.model(config, platform=mesh.devices.flat[0].platform)
@@ -109,7 +108,7 @@ def losses_over_times(
     def losses(params, seed, rows, latents, text):
         def at(numbered_time):
             number, t = numbered_time
-            key = jax.random.fold_in(key_for(purpose, seed), number)
+            key = jax.random.fold_in(noise_key(seed), number)
             return errors(
                 lambda *args: module.apply({"params": params}, *args),
                 latents,

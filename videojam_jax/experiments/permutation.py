@@ -26,7 +26,7 @@ from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage, training_stages
 from videojam_jax.experiments.time_axes import Axis, time_axes
 from videojam_jax.measure.statistics import Estimate, difference, mean_interval
-from videojam_jax.randomness import PURPOSES
+from videojam_jax.randomness import PURPOSES, key_for
 from videojam_jax.report.figures import Curves, Figure, Line, draw
 from videojam_jax.report.page import Section, write_report
 from videojam_jax.report.table import Quantity, QuantityTable, show
@@ -145,7 +145,11 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict:
 
     clips = permuted_clips.Pairs(setting, config.model.motion)
     times, seed_of_noise = time_axes(setting)[0], setting.config.sample_seed
-    return losses_over_times(config, params, errors, clips, times, seed_of_noise, "permutation")
+
+    def noise_key(seed):
+        return key_for("permutation", seed)
+
+    return losses_over_times(config, params, errors, clips, times, seed_of_noise, noise_key)
 
 
 def report(setting: Setting) -> list[Path]:
