@@ -27,12 +27,12 @@ def get_config(arg: str = "tiny") -> ConfigDict:
             "experiment": {"rows": ("base", "control", "videojam")},
             "runs": PHYSICS,
             "change": {
-                "source": {"clips": 2048},
-                "optimizer": {"warmup_steps": 20, "decay_steps": 200},
-                "train": {"steps": 300, "log_every": 25},
+                "source": {"clips": 1536},
+                "optimizer": {"warmup_steps": 20, "decay_steps": 150},
+                "train": {"steps": 200, "log_every": 25},
             },
             "held_out": {"source": {"seed": 1}},
-            "clips": 48,
+            "clips": 40,
         },
         "tiny": {
             "runs": PHYSICS,
