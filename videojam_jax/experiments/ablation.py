@@ -4,17 +4,15 @@ The base is trained, then for as many further steps plainly (the control) and as
 VideoJAM is sampled with each guidance rule. All rows have the same captions and noise.
 """
 
-import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from videojam_jax.errors import UserError
 from videojam_jax.experiments import measuring_stages, sampling_stages, store
-from videojam_jax.experiments.measuring_stages import RowMeasures, gather, gather_rows, in_range
+from videojam_jax.experiments.measuring_stages import gather, gather_rows, in_range
+from videojam_jax.experiments.orderings import REFERENCE, Rows, orderings, vbench_section
 from videojam_jax.experiments.report_parts import LABELS, losses, making, trust
 from videojam_jax.experiments.sampling_stages import SampledRow
 from videojam_jax.experiments.score import SCORE
@@ -26,25 +24,9 @@ from videojam_jax.measure.flow import FLOW_MEASURES
 from videojam_jax.measure.frechet import frechet_distance, frechet_floor
 from videojam_jax.measure.measure import Measure
 from videojam_jax.measure.physics import PHYSICS_MEASURES
-from videojam_jax.measure.statistics import Estimate, difference, mean_interval
+from videojam_jax.measure.statistics import difference, mean_interval
 from videojam_jax.report.page import FLOW_COLOURS, ClipGrid, Headline, Section, write_report
 from videojam_jax.report.table import Quantity, QuantityTable, mark
-
-REFERENCE = "videojam"
-Rows = Mapping[str, RowMeasures]  # from a row's name to what was measured of it
-# The paper's two models: VBench's Appearance and Motion (Tables 1, 2 and 3). Of the 30B it has no
-# rows of the ablation.
-PAPER = {
-    "4B": {
-        "base": (75.2, 78.3),
-        "videojam": (75.1, 93.7),
-        "no_text_guidance": (74.5, 93.3),
-        "no_inner_guidance": (75.3, 93.1),
-        "no_optical_flow": (74.7, 90.1),
-        "ip2p": (72.0, 90.4),
-    },
-    "30B": {"base": (72.4, 88.1), "videojam": (73.4, 92.4)},
-}
 
 
 def rows(setting: Setting) -> list[SampledRow]:
@@ -101,7 +83,7 @@ def report(setting: Setting) -> list[Path]:
             "shuffled": gather([folder / "shuffled.json"]),
         }
     sections = [
-        _orderings(setting, by_row),
+        orderings(setting, by_row),
         Section("Ablation", parts=[*_tables(by_row, real), *_distances(by_row, real)]),
         Section(
             "Differences from VideoJAM",
@@ -110,7 +92,7 @@ def report(setting: Setting) -> list[Path]:
             "at all, one cell in twenty says so by chance.",
             _differences(by_row),
         ),
-        Section("VBench", VBENCH, _vbench(setting)),
+        vbench_section(setting, by_row),
         trust(setting, _range(real)),
         losses(setting),
         Section("Clips", GRID, [_grid(setting, setting.config.shown)]),
@@ -122,77 +104,6 @@ def report(setting: Setting) -> list[Path]:
         headline=_headline(setting),
         sections=sections,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Judge:
-    """What rows are compared by: `[seeds, clips]` of each, what it is, and how it came to be it."""
-
-    values: Mapping[str, Float[np.ndarray, "seeds clips"]]
-    meaning: str
-    text: str
-
-
-def _judge(setting: Setting, by_row: Rows) -> _Judge:
-    """VBench's Motion, which the paper judges by, where all rows have it; else our own score."""
-    given = _vbench_results(setting)
-    if given and given.keys() == by_row.keys():
-        return _Judge(
-            _vbench_motion(given),
-            "difference of VBench's Motion",
-            "Judged by VBench's Motion, as the paper does.",
-        )
-    score = {name: row.values["motion_score"] for name, row in by_row.items()}
-    so_far = f" (so far, of {len(given)} of {len(by_row)})" if given else ""
-    text = (
-        "Judged by the motion score, which is not the paper's measure: that is VBench's Motion, by "
-        f"which rows are judged here too once VBench's results of all of them are there{so_far}."
-    )
-    return _Judge(score, f"difference of the motion score: {SCORE.meaning}", text)
-
-
-def _orderings(setting: Setting, by_row: Rows) -> Section:
-    """Where the paper's VideoJAM moves better than the row, does ours?"""
-    text = "Each row against VideoJAM, clip by clip, from the same captions and noise."
-    if REFERENCE not in by_row:
-        return Section("The paper's orderings")
-    judge, model = _judge(setting, by_row), setting.config.experiment.paper
-    motion = {name: points for name, (_, points) in PAPER[model].items()}
-    full = judge.values[REFERENCE]
-    paper, here, verdicts, share = {}, {}, {}, {}
-    for name, values in judge.values.items():
-        if name == REFERENCE:
-            continue
-        less = difference(full, values)
-        label = f"VideoJAM over {LABELS[name]}"
-        if name in motion:
-            paper[label] = f"{motion[REFERENCE] - motion[name]:+.1f}"
-        here[label] = less
-        verdicts[label] = verdict(less)
-        share[label] = float(np.mean(full > values))
-    table = QuantityTable(
-        "",
-        [
-            Quantity(f"paper, {model}", paper, meaning="difference of VBench's Motion, in points"),
-            Quantity("here", here, "%", judge.meaning),
-            Quantity("ordering", verdicts, meaning="holds where the whole interval is above 0, "
-                     "does not hold where it is below, is undecided where it has 0 within"),
-            Quantity("clips", share, "%", "share of clips in which VideoJAM's is higher"),
-        ],
-        models_as_rows=True,
-    )  # fmt: skip
-    return Section("The paper's orderings", f"{text} {judge.text}", [table])
-
-
-def verdict(less: Estimate) -> str:
-    """What the interval of "VideoJAM less the other" says of the paper's ordering.
-
-    >>> verdict(Estimate(0.2, 0.1, 0.3, 64)), verdict(Estimate(0.2, -0.1, 0.5, 64))
-    ('holds', 'undecided')
-    """
-    if not less.excludes(0.0):
-        return "undecided"
-    return "holds" if less.low > 0 else "does not hold"
 
 
 def _tables(by_row: Rows, real: Rows) -> list[QuantityTable]:
@@ -283,59 +194,6 @@ def _mean_distance(clips: Float[np.ndarray, "n d"], others: list) -> float:
     return round(float(np.mean([frechet_distance(clips, other) for other in others])), 6)
 
 
-def _vbench_results(setting: Setting) -> dict[str, list[vbench.Results]]:
-    """VBench's results, one of each seed, of the rows beside whose videos all of them lie."""
-    found = {}
-    for row in rows(setting):
-        folders = [setting.folder / "vbench" / f"seed_{seed}" / row.name
-                   for seed in setting.config.seeds]  # fmt: skip
-        if all(folder.is_dir() for folder in folders):
-            found[row.name] = [vbench.read_results(folder) for folder in folders]
-    return found
-
-
-def _vbench_motion(
-    given: Mapping[str, list[vbench.Results]],
-) -> dict[str, Float[np.ndarray, "seeds clips"]]:
-    """VBench's Motion of each clip; UserError where rows are not of the same clips."""
-    values, clips = {}, None
-    for name, of_seeds in given.items():
-        parts = []
-        for results in of_seeds:
-            names, of_clips = vbench.per_clip(results)
-            clips = names if clips is None else clips
-            if names != clips:
-                raise UserError(
-                    f"VBench's results of {LABELS[name]} are of {len(names)} clips, those of "
-                    f"another row or seed of {len(clips)}, and not the same: run VBench on all of "
-                    "videos/"
-                )
-            parts.append(of_clips["motion"])
-        values[name] = np.stack(parts)
-    return values
-
-
-def _vbench(setting: Setting) -> list[QuantityTable]:
-    """The paper's columns, where VBench's results lie beside the videos; means of the seeds."""
-    columns: dict[str, dict[str, float]] = {}
-    for row, of_seeds in _vbench_results(setting).items():
-        scores = [vbench.aggregates(results) for results in of_seeds]
-        for name in ("appearance", "motion", *vbench.DIMENSIONS):
-            mean = float(np.mean([score[name] for score in scores]))
-            columns.setdefault(name, {})[LABELS[row]] = mean
-    if not columns:
-        return []
-    quantities, model = [], setting.config.experiment.paper
-    for i, name in enumerate(("appearance", "motion")):
-        paper = {LABELS[row]: both[i] / 100 for row, both in PAPER[model].items()}
-        quantities += [
-            Quantity(name.capitalize(), columns.pop(name)),
-            Quantity(f"{name.capitalize()}, paper {model}", paper),
-        ]
-    quantities += [Quantity(name.replace("_", " "), values) for name, values in columns.items()]
-    return [QuantityTable("", quantities, models_as_rows=True)]
-
-
 def _range(real: Rows) -> str:
     if not real:
         return "There are no real clips beside these captions, so no ceiling of the measures."
@@ -378,7 +236,3 @@ def _headline(setting: Setting) -> Headline:
 
 
 GRID = f"The first held-out captions, one row each, all from the same noise. {FLOW_COLOURS}"
-VBENCH = (
-    "From VBench's own results in vbench/seed_S/ROW/ beside this page, of the clips in "
-    "videos/seed_S/ROW/; the aggregates are the paper's."
-)
