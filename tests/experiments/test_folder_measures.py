@@ -98,7 +98,7 @@ def test_shuffled_clips_score_far_below_those_in_order(stored):
         })
         for shuffled in (False, True)
     ]  # fmt: skip
-    assert scores[0].mean() > 0.95 and scores[1].mean() < 0.7
+    assert scores[0].mean() > 0.92 and scores[1].mean() < 0.7
 
 
 def test_clips_that_are_no_simulations_are_not_asked_for_bodies(stored):
@@ -140,4 +140,4 @@ def test_clips_of_every_kind_score_high_in_order_and_low_when_shuffled():
             made = [simulate(index, options, 2) for index in range(4)]
             rows = [physics_measures(clip.video[order], clip.caption) for clip in made]
             scores.append(motion_score({k: np.array([[r[k] for r in rows]]) for k in rows[0]}))
-        assert scores[0].mean() > 0.95 and scores[1].mean() < 0.45, kind
+        assert scores[0].mean() > 0.92 and scores[1].mean() < 0.45, kind
