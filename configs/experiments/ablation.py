@@ -12,7 +12,7 @@ Ends by naming OUT/ablation/report.html.
 quickstart: control and VideoJAM from the base that is in the package, a few hundred steps, on two
 CPU cores in minutes (launch/quickstart.sh).
 tiny: the same for 3,000 steps, three seeds of fine-tuning and all rows; on two CPU cores a night.
-small: the same with larger batches for longer, two seeds; meant for one GPU in minutes. Not run yet.
+small: the same with larger batches for longer, two seeds; meant for one GPU, minutes. Not run yet.
 paper, paper_30b: the 4B and 30B configs, on the paper's hardware, captions from a file.
 OUT/data holds the prepared latents; a run that is trained already is named as
 `--config.runs.base=/RUNS/dit_4b`. Not run by us.
@@ -64,6 +64,5 @@ PHYSICS = {
 }
 
 
-def runs(base: str, videojam: str = "") -> dict:
-    joint = videojam or f"{base}:videojam"
-    return {"base": f"{base}:base", "control": f"{base}:control", "videojam": joint}
+def runs(base: str, videojam: str) -> dict:
+    return {"base": f"{base}:base", "control": f"{base}:control", "videojam": videojam}

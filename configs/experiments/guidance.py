@@ -54,6 +54,6 @@ PHYSICS = {
 }
 
 
-def runs(base: str, videojam: str = "") -> dict:
+def runs(base: str, videojam: str) -> dict:
     # The base alone is needed, to start VideoJAM from.
-    return {"base": f"{base}:base", "videojam": videojam or f"{base}:videojam"}
+    return {"base": f"{base}:base", "videojam": videojam}

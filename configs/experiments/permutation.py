@@ -58,6 +58,5 @@ PHYSICS = {
 }
 
 
-def runs(base: str, videojam: str = "") -> dict:
-    joint = videojam or f"{base}:videojam"
-    return {"base": f"{base}:base", "control": f"{base}:control", "videojam": joint}
+def runs(base: str, videojam: str) -> dict:
+    return {"base": f"{base}:base", "control": f"{base}:control", "videojam": videojam}

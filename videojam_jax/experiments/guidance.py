@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from videojam_jax.config import sampling
 from videojam_jax.experiments import measuring_stages, sampling_stages, store
 from videojam_jax.experiments.measuring_stages import RowMeasures, gather_rows, in_range
 from videojam_jax.experiments.report_parts import LABELS, losses, making, trust
@@ -36,9 +37,9 @@ def weight_rows(setting: Setting) -> list[list[SampledRow]]:
 
 def interval_rows(setting: Setting) -> list[SampledRow]:
     """VideoJAM with the motion's guidance in the first steps, fewer or more of them."""
-    steps = setting.run_config("videojam", setting.config.seeds[0]).sample.steps
-    shares = sorted(set(setting.config.experiment.inner))
-    counts = sorted({round(share * steps) for share in shares})
+    config = setting.run_config("videojam", setting.config.seeds[0])
+    steps, shares = config.sample.steps, setting.config.experiment.inner
+    counts = sorted({sampling.first_steps(config, share) for share in shares})
     return [
         SampledRow(f"inner_{n:04}", f"first {n} of {steps} steps", "videojam",
             {"guidance": "videojam", "inner_share": n / steps})

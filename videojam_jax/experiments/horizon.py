@@ -37,8 +37,9 @@ Scores = dict[str, Float[np.ndarray, "seeds clips"]]  # by the name of a row
 
 def steps(setting: Setting) -> list[int]:
     """After how many sampling steps the other model goes on; 0 and all are among them."""
-    of = _config(setting).sample.steps
-    return sorted({0, of, *(round(share * of) for share in setting.config.experiment.first)})
+    config, shares = _config(setting), setting.config.experiment.first
+    counts = (sampling.first_steps(config, share) for share in shares)
+    return sorted({0, config.sample.steps, *counts})
 
 
 def row(setting: Setting, first: str, then: str, count: int) -> SampledRow:

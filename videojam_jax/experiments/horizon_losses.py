@@ -13,7 +13,13 @@ from jaxtyping import Float
 
 from videojam_jax.config import sampling
 from videojam_jax.experiments import sampling_stages, store
-from videojam_jax.experiments.losses_over_times import half_errors, losses_over_times
+from videojam_jax.experiments.losses_over_times import (
+    NO_MOTION,
+    half_errors,
+    kind_of,
+    losses_over_times,
+    names,
+)
 from videojam_jax.experiments.report_parts import LABELS
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import Stage, json_stage
@@ -28,7 +34,6 @@ Losses = Float[np.ndarray, "seeds clips times"]
 SHOWN = (0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.95)
 # A good setting's appearance loss is nowhere above the control's by more than this share.
 LIMIT = 0.03
-NO_MOTION = "videojam_without_motion"
 # Of the grid: the first time; the last is as far from the data.
 NEAREST = 0.01
 
@@ -43,11 +48,6 @@ def time_grid(count: int) -> Float[np.ndarray, " count"]:
     """
     end = np.log(NEAREST / (1 - NEAREST))
     return 1 / (1 + np.exp(-np.linspace(end, -end, count)))
-
-
-def names(setting: Setting) -> list[str]:
-    """What has losses: every run, and VideoJAM with its motion input dropped."""
-    return [*setting.kinds, NO_MOTION]
 
 
 def stages(
@@ -69,10 +69,6 @@ def read(setting: Setting, name: str) -> dict[str, Float[np.ndarray, "seeds clip
     return {half: np.array([tree[half] for tree in trees], np.float64) for half in trees[0]}
 
 
-def _kind(name: str) -> str:
-    return "videojam" if name == NO_MOTION else name
-
-
 def _path(setting: Setting, name: str, seed: int) -> Path:
     return setting.folder / f"seed_{seed}" / f"losses_{name}.json"
 
@@ -80,7 +76,7 @@ def _path(setting: Setting, name: str, seed: int) -> Path:
 def _stage(
     setting: Setting, name: str, seed: int, times: Float[np.ndarray, " times"], params_of: Callable
 ) -> Stage:
-    kind = _kind(name)
+    kind = kind_of(name)
 
     def origin() -> dict[str, Any]:
         row = sampling_stages.SampledRow(name, "", kind)
@@ -100,7 +96,7 @@ def _losses(
     setting: Setting, name: str, params, seed: int, times: Float[np.ndarray, " times"]
 ) -> dict[str, np.ndarray]:
     """`[clips, times]` for each half; to be called alike by every process."""
-    config = setting.run_config(_kind(name), seed)
+    config = setting.run_config(kind_of(name), seed)
 
     def errors(velocity, latents, text, t, noise):
         clips = latents["video"], latents.get("motion")

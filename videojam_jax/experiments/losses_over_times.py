@@ -16,16 +16,28 @@ from videojam_jax.diffusion.conditions import zero_motion
 from videojam_jax.diffusion.loss import squared_error
 from videojam_jax.diffusion.path import Velocity, interpolate, target_velocity
 from videojam_jax.diffusion.sampler import initial_noise
+from videojam_jax.experiments.setting import Setting
 from videojam_jax.parallel.rules import batch_sharding, partitioned, replicated
 from videojam_jax.sample.generate import fetched, placed, sampler_batch
 from videojam_jax.terminal.progress import progress
 from videojam_jax.text import Text
 
 HALVES = ("appearance", "motion")
+NO_MOTION = "videojam_without_motion"
 
 # Latents of video and of motion, the latter None for a base model.
 Latents = tuple[Float[Array, "b t h w c"], Float[Array, "b t h w c"] | None]
 Errors = dict[str, dict[str, Float[Array, " b"]]]
+
+
+def names(setting: Setting) -> list[str]:
+    """What has losses: every run, and VideoJAM with its motion input dropped."""
+    return [*setting.kinds, NO_MOTION]
+
+
+def kind_of(name: str) -> str:
+    """The run that one of `names` is of."""
+    return "videojam" if name == NO_MOTION else name
 
 
 def half_errors(

@@ -16,10 +16,13 @@ from videojam_jax.diffusion.path import Velocity
 from videojam_jax.experiments import permuted_clips, report_parts, sampling_stages, store
 from videojam_jax.experiments.losses_over_times import (
     HALVES,
+    NO_MOTION,
     Errors,
     Latents,
     half_errors,
+    kind_of,
     losses_over_times,
+    names,
 )
 from videojam_jax.experiments.report_parts import LABELS
 from videojam_jax.experiments.setting import Setting
@@ -39,7 +42,6 @@ WORDS = {
     "own": "permuted, its own velocity",
     "original": "permuted, the original's velocity",
 }
-NO_MOTION = "videojam_without_motion"
 # By how much a base's loss may rise over the first steps for it to be blind to time as the
 # paper's, which VideoJAM was made for, is. Ours: the paper gives a picture.
 ADMITTED = 0.15
@@ -91,17 +93,9 @@ def stages(setting: Setting) -> list[Stage]:
     parts = [sampling_stages.held_out_stage(setting), *permuted_clips.stages(setting),
              *training_stages(setting)]  # fmt: skip
     for seed in setting.config.seeds:
-        for name in _names(setting):
+        for name in names(setting):
             parts.append(_losses_stage(setting, name, seed, params_of))
     return parts
-
-
-def _names(setting: Setting) -> list[str]:
-    return [*setting.kinds, NO_MOTION]
-
-
-def _kind(name: str) -> str:
-    return "videojam" if name == NO_MOTION else name
 
 
 def _path(setting: Setting, name: str, seed: int) -> Path:
@@ -110,7 +104,7 @@ def _path(setting: Setting, name: str, seed: int) -> Path:
 
 def _losses_stage(setting: Setting, name: str, seed: int, params_of: Callable) -> Stage:
     """The losses of one run's model on all held-out clips and at all times."""
-    kind = _kind(name)
+    kind = kind_of(name)
 
     def origin() -> dict[str, Any]:
         row = sampling_stages.SampledRow(name, "", kind)
@@ -132,7 +126,7 @@ def _losses_stage(setting: Setting, name: str, seed: int, params_of: Callable) -
 
 def _losses(setting: Setting, name: str, params, seed: int) -> dict:
     """`[clips, times]` for each question and half; to be called alike by every process."""
-    config = setting.run_config(_kind(name), seed)
+    config = setting.run_config(kind_of(name), seed)
 
     def errors(velocity, latents, text, t, noise):
         ordered, permuted = (
@@ -154,7 +148,7 @@ def _losses(setting: Setting, name: str, params, seed: int) -> dict:
 
 def report(setting: Setting) -> list[Path]:
     """The curves of figure 3 for every run, and by how much permutation raises the loss."""
-    losses = {name: _read(setting, name) for name in _names(setting)}
+    losses = {name: _read(setting, name) for name in names(setting)}
     times, axes = time_axes(setting)
     clips = losses["base"]["appearance"]["ordered"].shape[1]
     sections = [

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import FrozenConfigDict
 
+from videojam_jax.config import sampling
 from videojam_jax.errors import UserError
 from videojam_jax.experiments import (
     horizon,
@@ -50,9 +51,9 @@ def steps(setting: Setting) -> list[int]:
 
 def curves(setting: Setting) -> list[SampledRow]:
     """What is sampled of every step, its step left open; the control is the first."""
-    found, of = [CONTROL, VIDEOJAM, WITHOUT_FLOW], _config(setting).sample.steps
-    count = round(setting.config.experiment.first * of)
-    if 0 < count < of:
+    found, config = [CONTROL, VIDEOJAM, WITHOUT_FLOW], _config(setting)
+    count = sampling.first_steps(config, setting.config.experiment.first)
+    if 0 < count < config.sample.steps:
         found.append(horizon.row(setting, "videojam", "control", count))
     return found
 

@@ -11,12 +11,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from einops import rearrange
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from videojam_jax.errors import UserError
 from videojam_jax.keys import CLIPS, MODEL, config_key
+from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.models.autoencoders.tae_blocks import Decoder, Encoder
 from videojam_jax.models.autoencoders.tiling import check_tiles, decode_tiled, encode_tiled
 
@@ -57,9 +57,9 @@ class TaeNet(nn.Module):
     Rows and columns are halved after the first levels, frames after the last ones.
 
     It is `config.tae`. Level i has `width * multipliers[i]` channels; none of `compression` is
-    above `2 ** (len(multipliers) - 1)` (of rows and columns: times `patch`), rows as columns. Group norms take a frame's mean and
-    contrast away, which a net of few channels cannot carry otherwise: without them, small nets
-    on small clips learn in a fraction of the steps.
+    above `2 ** (len(multipliers) - 1)` (of rows and columns: times `patch`), rows as columns.
+    Group norms take a frame's mean and contrast away, which a net of few channels cannot carry
+    otherwise: without them, small nets on small clips learn in a fraction of the steps.
 
     Raises:
       UserError: a compression that the levels cannot give.
@@ -124,27 +124,20 @@ class TaeNet(nn.Module):
         widths = tuple(self.width * m for m in self.multipliers)
         rest = (self.blocks, self.attention, self.norm, self.remat, self.dtype)
         self.encoder = Encoder(2 * self.channels, widths, halve, *rest)
-        self.decoder = Decoder(3 * self.patch**2, widths, halve, *rest)
+        self.pixels = Pixels(patch=(1, self.patch, self.patch))
+        self.decoder = Decoder(self.pixels.channels, widths, halve, *rest)
 
     def encode_moments(
         self, video: Float[Array, "b t h w 3"]
     ) -> tuple[Float[Array, "b t2 h2 w2 c"], Float[Array, "b t2 h2 w2 c"]]:
         """Pixels in [-1, 1] to mean and log-variance, float32; `t2 = ceil(t / frames)`."""
-        folded = rearrange(
-            video, "b t (h p) (w q) c -> b t h w (p q c)", p=self.patch, q=self.patch
-        )
-        mean, log_variance = jnp.split(self.encoder(folded), 2, axis=-1)
+        mean, log_variance = jnp.split(self.encoder(self.pixels.encode(video)), 2, axis=-1)
         largest = LARGEST_LOG_VARIANCE
         return mean, jnp.clip(log_variance, -largest, largest)
 
     def decode(self, latent: Float[Array, "b t2 h2 w2 c"]) -> Float[Array, "b t h w 3"]:
         """Pixels, float32, near [-1, 1] (not clipped); `t = t2 * frames`, for you to cut."""
-        return rearrange(
-            self.decoder(latent),
-            "b t h w (p q c) -> b t (h p) (w q) c",
-            p=self.patch,
-            q=self.patch,
-        )
+        return self.pixels.decode(self.decoder(latent))
 
     def __call__(
         self,
