@@ -191,6 +191,21 @@ def test_prepare_and_sample_give_each_encoder_what_it_reads(clip):
         np.testing.assert_array_equal(one[1], b[1])
 
 
+def test_the_motion_latents_scale_shapes_prepared_clips_and_has_the_latents_channels():
+    plain = config()  # blocks of pixels: 48 channels
+    mean, std = ("(" + ",".join([value] * 48) + ")" for value in ("0.5", "2.0"))
+    scale = f"--config.motion.latent_mean={mean}", f"--config.motion.latent_std={std}"
+    scaled = config(*scale)
+    assert preparing.motion_code(scaled).latent_std == (2.0,) * 48
+    # As in folders that were prepared before there were such keys.
+    wanted = {"flow": "exact", "dis_preset": "medium", "sigma": 0.15}
+    assert preparing.preparation(plain)["config"]["motion"] == wanted
+    more = {"latent_mean": [0.5] * 48, "latent_std": [2.0] * 48}
+    assert preparing.preparation(scaled)["config"]["motion"] == wanted | more
+    with pytest.raises(UserError, match="have 48 channels, the latents of config.auto.* 12: "):
+        preparing.motion_code(config(*scale, "--config.autoencoder.patch=(1,2,2)"))
+
+
 def test_what_encoders_read_shapes_prepared_clips_and_no_parameter():
     plain = text_config("random")
     same = text_config("random", reads=("prompt", "prompt"))

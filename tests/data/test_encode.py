@@ -14,9 +14,12 @@ from videojam_jax.data.clip import BadClip, Clip
 from videojam_jax.data.encode import Encoder, _Clock
 from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.motion import flow_rgb
+from videojam_jax.motion.latent import MotionCode
 
 SHAPE = (3, 8, 8, 3)
 SIGMA = 0.2
+MEAN, STD = (0.1, -0.2, 0.3), (0.5, 2.0, 1.0)
+CODE = MotionCode(SIGMA, MEAN, STD)
 POISON = 255  # as a clip's first value: its latent, or its flow, is then not finite
 SECONDS = 60  # after which what is waited for does not come
 
@@ -63,7 +66,7 @@ def flow_of(number):
 
 def encoded(batches, rows=4, flow=None, text=None, poisoned=False):
     text = CountingText() if text is None else text
-    with Encoder(Scaled(jnp.float32(0.5), poisoned), text, flow, SIGMA, rows) as encoder:
+    with Encoder(Scaled(jnp.float32(0.5), poisoned), text, flow, CODE, rows) as encoder:
         return list(encoder.encode(batches))
 
 
@@ -81,7 +84,8 @@ def test_latents_are_those_of_the_clip_and_of_the_colours_of_its_flow():
         flow = flow_of(i)
         rgb = flow_rgb.flow_to_rgb(np.concatenate([flow, flow[-1:]]), SIGMA)
         assert latent.dtype == motion.dtype == jnp.bfloat16
-        for found, wanted in ((latent, 0.5 * pixels), (motion, 0.5 * (2 * rgb - 1))):
+        motion_wanted = (0.5 * (2 * rgb - 1) - MEAN) / STD
+        for found, wanted in ((latent, 0.5 * pixels), (motion, motion_wanted)):
             np.testing.assert_allclose(found.astype(np.float32), wanted, rtol=2**-8, atol=1e-6)
         assert text.tolist() == CountingText().encode([one.caption])[0].tolist()
     assert not batch.bad
@@ -94,7 +98,7 @@ def test_flow_from_the_devices_is_the_flow_that_is_encoded():
         u = 0.01 * (red[1:] - red[:-1])
         flow = np.stack([u, 0 * u], axis=-1)
         rgb = flow_rgb.flow_to_rgb(np.concatenate([flow, flow[-1:]]), SIGMA)
-        wanted = 0.5 * (2 * rgb - 1)
+        wanted = (0.5 * (2 * rgb - 1) - MEAN) / STD
         np.testing.assert_allclose(motion.astype(np.float32), wanted, rtol=2**-7, atol=1e-5)
 
 
@@ -147,7 +151,7 @@ def test_no_transfer_is_accidental():
     before = jax.config.jax_transfer_guard
     jax.config.update("jax_transfer_guard", "disallow")  # in all threads
     try:
-        with Encoder(Scaled(weight), CountingText(), flow, SIGMA, 4) as encoder:
+        with Encoder(Scaled(weight), CountingText(), flow, CODE, 4) as encoder:
             found = list(encoder.encode(batches))
             latents, field = encoder.clip(clip(0), None)
     finally:
@@ -193,7 +197,7 @@ def test_one_clip_that_is_not_finite_is_set_aside_alone(what):
 
 
 def test_one_clip_alone_has_no_flow_where_it_is_not_finite():
-    with Encoder(Scaled(jnp.float32(0.5)), None, device_flow(), SIGMA, 1) as encoder:
+    with Encoder(Scaled(jnp.float32(0.5)), None, device_flow(), CODE, 1) as encoder:
         assert encoder.clip(clip(0, poison=True), None)[1] is None
         assert encoder.clip(clip(0), None)[1] is not None
 
@@ -243,7 +247,7 @@ def test_the_next_clips_are_loaded_while_the_devices_work_on_a_batch():
         next_is_asked_for.set()
         yield 0, [(clip(1), flow_of(1))]
 
-    with Encoder(Slow(), CountingText(), None, SIGMA, 1) as encoder:
+    with Encoder(Slow(), CountingText(), None, CODE, 1) as encoder:
         found = list(encoder.encode(batches()))
     assert [sources(batch)[0] for batch in found] == [["c:0"], ["c:1"]]
     assert was_in_time and all(was_in_time)
@@ -276,7 +280,7 @@ def test_no_more_clips_are_held_than_the_devices_need_to_be_busy():
             given += 1
             yield 0, [(clip(i), flow_of(i))]
 
-    with Encoder(Scaled(jnp.float32(0.5)), CountingText(), None, SIGMA, 1) as encoder:
+    with Encoder(Scaled(jnp.float32(0.5)), CountingText(), None, CODE, 1) as encoder:
         for taken, _ in enumerate(encoder.encode(batches()), 1):
             assert given - taken <= 2, f"{given} batches were loaded when {taken} were done"
 
@@ -310,7 +314,7 @@ def test_the_first_batch_which_compiles_is_not_counted_and_nothing_is_no_rate():
 
 
 def test_an_encoder_measures_what_it_encodes():
-    with Encoder(Scaled(jnp.float32(0.5)), CountingText(), None, SIGMA, 2) as encoder:
+    with Encoder(Scaled(jnp.float32(0.5)), CountingText(), None, CODE, 2) as encoder:
         batches = [(0, [(clip(i), flow_of(i)), (clip(i + 1), flow_of(i))]) for i in range(0, 8, 2)]
         assert len(list(encoder.encode(batches))) == 4
         rates = encoder.rates()
@@ -318,5 +322,5 @@ def test_an_encoder_measures_what_it_encodes():
 
 
 def test_models_without_weights_leave_the_devices_nothing_to_wait_for():
-    with Encoder(Pixels((1, 2, 2)), CountingText(), None, SIGMA, 2) as encoder:
+    with Encoder(Pixels((1, 2, 2)), CountingText(), None, CODE, 2) as encoder:
         assert encoder.rates().waiting is None

@@ -25,6 +25,7 @@ from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.pixels import Pixels
 from videojam_jax.models.text.bytes import ByteText
 from videojam_jax.motion import flow_rgb
+from videojam_jax.motion.latent import MotionCode
 
 GOOD = [index for index in range(COUNT) if index not in BAD]
 
@@ -272,7 +273,7 @@ def test_a_full_disk_is_named_and_once_there_is_room_a_rerun_finishes(whole, tmp
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sigma": 0.2}, "sigma is 0.15 in it and 0.2 now"),
+        ({"code": MotionCode(0.2)}, "sigma is 0.15 in it and 0.2 now"),
         ({"clips_per_shard": 7}, "clips_per_shard is 6 in it and 7 now"),
         (
             {"settings": {"config": {"clip": {"frames": 8}, "motion": {"flow": "dis"}}}},

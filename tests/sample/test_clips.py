@@ -7,6 +7,7 @@ import pytest
 
 from videojam_jax.models.autoencoders.pixels import Pixels, to_uint8
 from videojam_jax.motion.flow_rgb import flow_to_rgb, full_speed
+from videojam_jax.motion.latent import MotionCode
 from videojam_jax.sample.clips import to_clips, to_flow, to_video
 
 pixels = Pixels(patch=(2, 4, 4), shift=-0.1, scale=1.7)
@@ -48,15 +49,23 @@ def test_a_video_comes_back_through_the_autoencoder_as_it_was():
 def test_a_flow_comes_back_through_the_autoencoder_and_its_colours():
     flow = random_flow()
     rgb = flow_to_rgb(flow)
-    found, colours = to_flow(encode(rgb), pixels, 0.15)
+    found, colours = to_flow(encode(rgb), pixels, MotionCode())
     np.testing.assert_allclose(found, flow, atol=1e-3)
     np.testing.assert_array_equal(colours, np.round(255 * rgb).astype(np.uint8))
     assert found.dtype == np.float32
 
 
+def test_a_motion_latent_of_its_own_scale_is_brought_back_before_it_is_decoded():
+    encoded = encode(flow_to_rgb(flow := random_flow(), 0.3))
+    channels = encoded.shape[-1]
+    code = MotionCode(0.3, tuple(np.linspace(-1, 1, channels)), (0.5,) * channels)
+    found, _ = to_flow(code.of_encoded(encoded), pixels, code)
+    np.testing.assert_allclose(found, flow, atol=1e-3)
+
+
 def test_flow_beyond_the_brightest_colour_is_the_full_speed():
     bright = encode(np.full((1, 2, 16, 24, 3), [5.0, -3.0, -3.0]))
-    flow, colours = to_flow(bright, pixels, 0.15)
+    flow, colours = to_flow(bright, pixels, MotionCode())
     np.testing.assert_allclose(flow[..., 0], full_speed(16, 24), rtol=1e-5)
     assert (colours == [255, 0, 0]).all()
 
@@ -64,7 +73,8 @@ def test_flow_beyond_the_brightest_colour_is_the_full_speed():
 def test_clips_of_a_joint_model_have_flow_and_those_of_a_base_have_none():
     videos, flow = random_videos(2), random_flow(2, 8, 12)
     latents, motions = encode(videos), encode(flow_to_rgb(flow))
-    joint, base = to_clips(latents, motions, pixels, 0.15), to_clips(latents, None, pixels, 0.15)
+    joint = to_clips(latents, motions, pixels, MotionCode())
+    base = to_clips(latents, None, pixels, MotionCode())
     np.testing.assert_array_equal(joint.videos, videos)
     np.testing.assert_allclose(joint.flows, flow, atol=1e-3)
     assert joint.flow_rgbs.shape == videos.shape

@@ -77,7 +77,9 @@ def test_clips_of_another_flow_or_reading_are_told_of():
     assert told(settings) == told({}) == []
     del settings["config"]["text"]["reads"]
     settings["config"]["motion"]["flow"] = "dis"
-    flow, reads = told(settings)
+    settings["config"]["motion"]["latent_mean"] = [0.5]
+    flow, mean, reads = told(settings)
+    assert "config.motion.latent_mean = [0.5], where this config says []" in mean
     assert "data was prepared with config.motion.flow = 'dis', where this config says 'ra" in flow
     assert "config.text.reads = [], where this config says ['prompt', 'quoted', 'prompt']" in reads
 

@@ -19,6 +19,7 @@ from videojam_jax.data.tfds_source import Tfds
 from videojam_jax.errors import UserError
 from videojam_jax.keys import make
 from videojam_jax.motion import estimators
+from videojam_jax.motion.latent import MotionCode
 
 
 def clip_spec(config: FrozenConfigDict) -> ClipSpec:
@@ -54,6 +55,18 @@ def flow_estimator(config: FrozenConfigDict) -> Callable[[Clip], np.ndarray] | N
     return exact
 
 
+def motion_code(config: FrozenConfigDict) -> MotionCode:
+    """What stands between flow and motion latents; UserError if it is of other channels."""
+    code, clip = make(MotionCode, config.motion), config.clip
+    channels = frozen.latent_shape(config, (clip.frames, clip.height, clip.width, 3))[-1]
+    if code.latent_mean and len(code.latent_mean) != channels:
+        raise UserError(
+            f"config.motion.latent_mean and latent_std have {len(code.latent_mean)} channels, the "
+            f"latents of config.autoencoder {channels}: `videojam prepare --preview N` measures them"
+        )
+    return code
+
+
 def preparation(config: FrozenConfigDict) -> dict:
     """What shapes prepared clips, beside the source itself: a change asks for a new folder.
 
@@ -62,6 +75,10 @@ def preparation(config: FrozenConfigDict) -> dict:
     shaping = keys.tagged(Config, config, keys.CLIPS)
     if config.motion.flow != "raft":
         del shaping["motion"]["raft"]
+    # Keys at the values that there were before these keys are left out, as in folders of then.
+    for key in ("latent_mean", "latent_std"):
+        if not shaping["motion"].get(key):
+            shaping["motion"].pop(key, None)
     # What every encoder was given before these keys were is left out, as in folders of then.
     text = shaping["text"]
     if set(text.get("reads", ())) <= {"prompt"}:
@@ -91,7 +108,7 @@ def prepare(
         frozen.text(config) if text is None else text,
         flow_estimator(config),
         frozen.device_flow(config),
-        config.motion.sigma,
+        motion_code(config),
     )
     weights = frozen.fingerprints(models.autoencoder, models.device_flow, models.text)
     settings = preparation(config) | ({"weights": weights} if weights else {})

@@ -23,6 +23,7 @@ from videojam_jax.data.clip import BadClip, Clip
 from videojam_jax.models.autoencoders.pixels import from_uint8
 from videojam_jax.models.text.pretrained import PretrainedText
 from videojam_jax.motion import flow_rgb
+from videojam_jax.motion.latent import MotionCode
 
 # Batches that wait on the devices or are being fetched; each holds its clips in memory.
 _IN_FLIGHT = 2
@@ -66,12 +67,12 @@ class Encoder:
       text: `encode(captions)`.
       device_flow: a pytree that gives the flow, float32 `[b, t - 1, h, w, 2]`, of uint8
         video `[b, t, h, w, 3]`; None where the clips come with their flow.
-      sigma: see `flow_rgb.flow_to_rgb`.
+      code: from flow to motion latents.
       rows: clips of a batch at most. They are spread over the devices, and filled up so
         that every batch has the one shape that was compiled.
     """
 
-    def __init__(self, autoencoder, text, device_flow: Callable | None, sigma: float, rows: int):
+    def __init__(self, autoencoder, text, device_flow: Callable | None, code: MotionCode, rows: int):
         devices = jax.local_devices()
         mesh = Mesh(np.array(devices), ("data",))
         whole = NamedSharding(mesh, PartitionSpec())
@@ -79,7 +80,7 @@ class Encoder:
         self._sharding = NamedSharding(mesh, PartitionSpec("data"))
         # Weights are on every device, and given to the program rather than compiled into it.
         self._models = jax.device_put((autoencoder, device_flow), whole)
-        self._text, self._sigma = text, sigma
+        self._text, self._code = text, code
         self._has_weights = bool(jax.tree.leaves(self._models)) or isinstance(text, PretrainedText)
         self._fetcher = concurrent.futures.ThreadPoolExecutor(1)
         self._texts: dict[str, Any] = {}
@@ -137,7 +138,7 @@ class Encoder:
             order = self._stacked([clip.order for clip in clips], np.int32)
         on_device = jax.device_put((video, flow, order), self._sharding)
         with jax.default_matmul_precision("float32"):
-            return _latents(*self._models, *on_device, sigma=self._sigma)
+            return _latents(*self._models, *on_device, code=self._code)
 
     def _fetch(self, shard, clips: list[Clip], bad: list[BadClip], latents, given) -> Encoded:
         if not clips:
@@ -178,14 +179,14 @@ def filled_up(items: Sequence, rows: int) -> list:
     return [*items, *[items[-1]] * (rows - len(items))]
 
 
-@functools.partial(jax.jit, static_argnames="sigma")
+@functools.partial(jax.jit, static_argnames="code")
 def _latents(
     autoencoder,
     device_flow,
     video: UInt8[Array, "b t h w 3"],
     flow: Float[Array, "b s h w 2"] | None,
     order: Int[Array, "b t"] | None,
-    sigma: float,
+    code: MotionCode,
 ):
     """Latents of the clips and of their flow, whether all of a clip's is finite, and the flow.
 
@@ -193,10 +194,11 @@ def _latents(
     """
     if flow is None:
         flow = device_flow(video)
-    clips = [from_uint8(video), 2 * flow_rgb.flow_clip(flow, sigma) - 1]
+    clips = [from_uint8(video), 2 * flow_rgb.flow_clip(flow, code.sigma) - 1]
     if order is not None:
         clips = [jax.vmap(lambda clip, its: clip[its])(each, order) for each in clips]
-    both = [autoencoder.encode(each) for each in clips]
+    encoded = [autoencoder.encode(each) for each in clips]
+    both = encoded[0], code.of_encoded(encoded[1])
     finite = [jnp.isfinite(x).all(range(1, x.ndim)) for x in (flow, *both)]
     latents = (latent.astype(jnp.bfloat16) for latent in both)
     return *latents, jnp.all(jnp.stack(finite), axis=0), flow

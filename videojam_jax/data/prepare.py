@@ -28,7 +28,7 @@ from videojam_jax.data.clip import BadClip, Clip
 from videojam_jax.data.encode import Encoded, Encoder, Rates
 from videojam_jax.errors import UserError
 from videojam_jax.keys import config_key
-from videojam_jax.motion.flow_rgb import SIGMA
+from videojam_jax.motion.latent import MotionCode
 
 Report = Callable[[int, int, int], None]
 
@@ -52,14 +52,14 @@ class Models:
       flow: gives the flow of a clip, float32 `[t - 1, h, w, 2]`; called in threads. May
         raise BadClip. None where `device_flow` is given.
       device_flow: gives the flow of a batch of clips on the devices, see `data.encode`.
-      sigma: the flow's scale, see `flow_rgb.flow_to_rgb`.
+      code: from flow to motion latents.
     """
 
     autoencoder: Any
     text: Any
     flow: Callable[[Clip], np.ndarray] | None
     device_flow: Callable | None = None
-    sigma: float = SIGMA
+    code: MotionCode = MotionCode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def prepare(
         "source": source.describe(),
         "clips": clips,
         "clips_per_shard": options.clips_per_shard,
-        "sigma": models.sigma,
+        "sigma": models.code.sigma,
         "format": manifest.FORMAT,
     }
     _make_folder(out)
@@ -141,7 +141,7 @@ def prepare(
         with (
             contextlib.closing(_load(source, models.flow, wanted, options.workers, rows)) as loaded,
             Encoder(
-                models.autoencoder, models.text, models.device_flow, models.sigma, rows
+                models.autoencoder, models.text, models.device_flow, models.code, rows
             ) as encoder,
             contextlib.closing(encoder.encode(_batches(loaded, lengths, rows))) as encoded,
         ):

@@ -105,14 +105,14 @@ def real_stage(setting: Setting) -> Stage:
         if not distributed.leader():
             return
         config, held_out = setting.held_out(), records(setting)
-        decoder = frozen.autoencoder(config)
+        decoder, code = frozen.autoencoder(config), preparing.motion_code(config)
         for first in range(0, len(held_out), size):
             part = held_out[first : first + size]
             latents = (
                 np.stack([record[name].astype(np.float32) for record in part])
                 for name in ("video", "motion")
             )
-            store.save(folder, first, to_clips(*latents, decoder, config.motion.sigma))
+            store.save(folder, first, to_clips(*latents, decoder, code))
 
     return clips_stage(
         "decode held-out clips",
@@ -182,14 +182,15 @@ def row_stage(setting: Setting, row: SampledRow, seed: int, params_of: Callable)
             held_out = records(setting)
             clean = [np.stack([record[name] for record in held_out]) for name in names]
             given = {"clean": clean}
-        asked, decoder = captions(setting), frozen.autoencoder(config)
+        asked = captions(setting)
+        decoder, code = frozen.autoencoder(config), preparing.motion_code(config)
         generate = make_generate(config, row.start)
         params = params_of(row.kind, seed, row.step)
         with progress(len(asked), len(finished), "clips") as tell:
             made = generate(params, asked, setting.config.sample_seed, finished, **given)
             for number, (numbers, latents, motions) in enumerate(made):
                 if number % jax.process_count() == jax.process_index():
-                    clips = to_clips(latents, motions, decoder, config.motion.sigma)
+                    clips = to_clips(latents, motions, decoder, code)
                     store.save(folder, numbers[0], clips)
                 tell(numbers[-1] + 1)
 

@@ -4,12 +4,12 @@ import dataclasses
 
 from videojam_jax.keys import CLIPS, config_key, part, same
 from videojam_jax.motion.estimators import DIS_PRESET, DIS_PRESETS
-from videojam_jax.motion.flow_rgb import SIGMA
+from videojam_jax.motion.latent import MotionCode
 from videojam_jax.motion.raft import RaftOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class MotionOptions:
+class MotionOptions(MotionCode):
     """Of prepared clips, `config.motion`."""
 
     flow: str = config_key(
@@ -22,13 +22,6 @@ class MotionOptions:
         DIS_PRESET, "of DIS", choices=tuple(DIS_PRESETS), tags=(CLIPS,)
     )
     raft: RaftOptions = part(RaftOptions)
-    sigma: float = config_key(
-        SIGMA,
-        "displacement, as a share of the frame's diagonal, that is drawn at full intensity",
-        minimum=1e-6,
-        maximum=1.0,
-        tags=(CLIPS,),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,4 +32,4 @@ class FlowClipOptions:
         "dis", "of the flow clips: exact (simulated clips) or dis", choices=("exact", "dis")
     )
     dis_preset: str = same(MotionOptions, "dis_preset")
-    sigma: float = same(MotionOptions, "sigma")
+    sigma: float = same(MotionCode, "sigma")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from videojam_jax.config import frozen, sampling
+from videojam_jax.config import frozen, preparing, sampling
 from videojam_jax.config.loading import beside
 from videojam_jax.data import loader
 from videojam_jax.measure import bodies
@@ -56,7 +56,7 @@ def compare(
         np.stack([record["video"].astype(np.float32) for record in records]),
         np.stack([record["motion"].astype(np.float32) for record in records]),
         frozen.autoencoder(joint_config),
-        joint_config.motion.sigma,
+        preparing.motion_code(joint_config),
     )
     shown = {"real": real, **sampled}
     logs = {"base": base_run / "metrics.jsonl", "VideoJAM": joint_run / "metrics.jsonl"}

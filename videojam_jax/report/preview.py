@@ -16,6 +16,7 @@ from videojam_jax.data.encode import Encoder
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.precomputed import Precomputed
 from videojam_jax.motion import flow_rgb
+from videojam_jax.motion.latent import MotionCode
 from videojam_jax.report.page import FLOW_COLOURS, ClipGrid, Section, write_report
 from videojam_jax.report.table import Quantity, QuantityTable
 from videojam_jax.sample.clips import to_flow, to_video
@@ -40,7 +41,7 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
     autoencoder = frozen.autoencoder(config)
     if isinstance(autoencoder, Precomputed):
         autoencoder.encode(None)
-    device_flow = frozen.device_flow(config)
+    device_flow, code = frozen.device_flow(config), preparing.motion_code(config)
     count = min(count, len(source))
     indices = [i * len(source) // count for i in range(count)]
     loaded, bad = _load(config, source, indices)
@@ -49,15 +50,16 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
             f"none of the {count} clips that were tried can be used, the first, "
             f"{bad[0].source_id}, because: {bad[0].reason}"
         )
-    rows, quality = [], {"clips": [], "flow clips": []}
+    rows, quality, encoded = [], {"clips": [], "flow clips": []}, []
     # The captions need no encoding here.
-    with Encoder(autoencoder, None, device_flow, config.motion.sigma, 1) as encoder:
+    with Encoder(autoencoder, None, device_flow, code, 1) as encoder:
         for clip, flow in loaded:
             latents, field = encoder.clip(clip, flow)
             if field is None:
                 bad.append(BadClip(clip.source_id, "its flow or its latent is not finite"))
                 continue
-            shown, of_clip, of_flow = _shown(config, autoencoder, clip, field, latents)
+            shown, of_clip, of_flow = _shown(code, autoencoder, clip, field, latents)
+            encoded.append(code.to_encoded(latents[1].astype(np.float32)))
             quality["clips"].append(of_clip)
             quality["flow clips"].append(of_flow)
             speed = np.hypot(field[..., 0], field[..., 1])
@@ -83,6 +85,7 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
         "autoencoder": config.autoencoder.name,
         "latent": " x ".join(map(str, latents[0].shape)),
         "set aside while listing": len(source.set_aside),
+        "to bring the motion latents to zero mean and unit variance": _scaling(encoded),
     }
     return write_report(
         out / "preview.html",
@@ -93,6 +96,17 @@ def preview(config: FrozenConfigDict, source, count: int, out: Path) -> list[Pat
             Section("How this was made", parts=[facts]),
             Section("Notes", parts=[f"Set aside: {clip.source_id}: {clip.reason}" for clip in bad]),
         ],
+    )
+
+
+def _scaling(encoded: list[np.ndarray]) -> str:
+    """The keys of `MotionCode`, as measured on encoded flow clips `[t, h, w, c]`."""
+    found = np.stack(encoded)
+    axes = tuple(range(found.ndim - 1))
+    moments = {"latent_mean": found.mean(axes), "latent_std": found.std(axes)}
+    return ", ".join(
+        f"config.motion.{name} = ({', '.join(f'{value:.3g}' for value in values)})"
+        for name, values in moments.items()
     )
 
 
@@ -110,11 +124,11 @@ def _load(
     return loaded, bad
 
 
-def _shown(config: FrozenConfigDict, autoencoder, clip: Clip, field: np.ndarray, latents):
+def _shown(code: MotionCode, autoencoder, clip: Clip, field: np.ndarray, latents):
     """The four tiles of a row, and the PSNR of the two reconstructions."""
-    flow_clip = flow_rgb.flow_clip_uint8(field, config.motion.sigma)
+    flow_clip = flow_rgb.flow_clip_uint8(field, code.sigma)
     video, motion = (latent[None].astype(np.float32) for latent in latents)
     back = to_video(video, autoencoder)[0]
-    _, flow_back = to_flow(motion, autoencoder, config.motion.sigma)
+    _, flow_back = to_flow(motion, autoencoder, code)
     found = psnr(clip.video, back), psnr(flow_clip, flow_back[0])
     return (clip.video, flow_clip, back, flow_back[0]), *found

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from videojam_jax.models.autoencoders.pixels import to_uint8
 from videojam_jax.motion.flow_rgb import rgb_to_flow
+from videojam_jax.motion.latent import MotionCode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +31,18 @@ def to_clips(
     latents: Float[np.ndarray, "n t h w c"],
     motions: Float[np.ndarray, "n t h w c"] | None,
     autoencoder,
-    sigma: float,
+    code: MotionCode,
 ) -> Clips:
     """Decodes sampled video latents and, where there are any, motion latents.
 
     Args:
       autoencoder: the one the latents were made for; both kinds go through it.
-      sigma: the flow's scale, as it was given to `flow_rgb.flow_to_rgb`.
+      code: how the motion latents were made of flow.
     """
     videos = to_video(latents, autoencoder)
     if motions is None:
         return Clips(videos)
-    flows, flow_rgbs = to_flow(motions, autoencoder, sigma)
+    flows, flow_rgbs = to_flow(motions, autoencoder, code)
     return Clips(videos, flow_rgbs, flows)
 
 
@@ -53,16 +54,16 @@ def to_video(
 
 
 def to_flow(
-    motions: Float[np.ndarray, "n t h w c"], autoencoder, sigma: float
+    motions: Float[np.ndarray, "n t h w c"], autoencoder, code: MotionCode
 ) -> tuple[Float32[np.ndarray, "n t2 h2 w2 2"], UInt8[np.ndarray, "n t2 h2 w2 3"]]:
     """Decodes motion latents to `(flow, its colours)`.
 
     The colours are those the model drew. The flow, in pixels a frame, is read from
     them (`flow_rgb.rgb_to_flow`), after what lies outside of [0, 1] is cut off.
     """
-    decoded = _decode(motions, autoencoder)
+    decoded = _decode(code.to_encoded(motions), autoencoder)
     rgb = np.clip(decoded / 2 + 0.5, 0, 1)
-    return rgb_to_flow(rgb, sigma).astype(np.float32), to_uint8(decoded)
+    return rgb_to_flow(rgb, code.sigma).astype(np.float32), to_uint8(decoded)
 
 
 @jax.jit

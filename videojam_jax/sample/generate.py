@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import FrozenConfigDict
 
-from videojam_jax.config import frozen, modelling, sampling
+from videojam_jax.config import frozen, modelling, preparing, sampling
 from videojam_jax.data.encode import filled_up
 from videojam_jax.data.records import pad_text
 from videojam_jax.diffusion import guidance, sampler
@@ -26,12 +26,12 @@ Batches = Iterator[tuple[range, np.ndarray, np.ndarray | None]]
 def make_clips(config: FrozenConfigDict) -> Callable[[Any, Sequence[str], int], Clips]:
     """`clips(params, captions, seed)`: as `make_generate`, decoded to what a person looks at."""
     generate = make_generate(config)
-    autoencoder = frozen.autoencoder(config)
+    autoencoder, code = frozen.autoencoder(config), preparing.motion_code(config)
 
     def clips(params, captions, seed):
         _, videos, motions = zip(*generate(params, captions, seed), strict=True)
         motions = np.concatenate(motions) if config.model.motion else None
-        return to_clips(np.concatenate(videos), motions, autoencoder, config.motion.sigma)
+        return to_clips(np.concatenate(videos), motions, autoencoder, code)
 
     return clips
 

@@ -167,10 +167,12 @@ def _other_settings(dataset, config: FrozenConfigDict) -> list[str]:
     """
     there = dataset.manifest["settings"].get("config", {})
     now = preparing.preparation(config)["config"]
-    defaults = {"reads": [], "fps_prefix": False}  # which are left out
+    # Which are left out.
+    defaults = {"reads": [], "fps_prefix": False, "latent_mean": [], "latent_std": []}
     found = []
     for section, key in (
-        ("motion", "flow"), ("motion", "sigma"), ("text", "reads"), ("text", "fps_prefix")
+        ("motion", "flow"), ("motion", "sigma"), ("motion", "latent_mean"),
+        ("motion", "latent_std"), ("text", "reads"), ("text", "fps_prefix"),
     ):  # fmt: skip
         before, says = (tree.get(section, {}).get(key, defaults.get(key)) for tree in (there, now))
         if there and before != says:
