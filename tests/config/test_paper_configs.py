@@ -92,7 +92,8 @@ OURS = {
     "loss.motion_target_when_dropped",
     "optimizer.learning_rate", "optimizer.warmup_steps", "optimizer.decay_steps",  # of the base
     "optimizer.b1", "optimizer.b2", "optimizer.eps", "optimizer.weight_decay",
-    "optimizer.clip_norm", "optimizer.ema_decay",
+    "optimizer.clip_norm", "optimizer.ema_decay", "optimizer.rule", "optimizer.motion_rate",
+    "motion.latent_mean", "motion.latent_std",
     "train.batch_size", "train.steps",  # of the base
     "sample.emulate",  # which linear schedule the 100 steps emulate is not told
     "sample.w_text", "sample.w_motion", "sample.inner_share",  # of the base

@@ -1,3 +1,4 @@
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -6,16 +7,21 @@ import optax
 import pytest
 import tiny_run
 import tiny_tae
+from jax.sharding import NamedSharding, PartitionSpec
 
 from videojam_jax.config import autoencoding, loading, modelling
 from videojam_jax.config.training import OptimizerOptions
+from videojam_jax.errors import UserError
+from videojam_jax.parallel.mesh import make_mesh
 from videojam_jax.train.optimizer import (
+    MUON_RMS,
     decays,
     learning_rate,
     make_optimizer,
     update_ema,
 )
 from videojam_jax.train.program import optimizer_of
+from videojam_jax.train.state import abstract_state
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 4])
@@ -133,6 +139,96 @@ def test_the_first_moment_alone_may_be_kept_in_bfloat16():
     }
     (mu,), (nu,) = ([kinds[k] for k in kinds if f".{name}" in k] for name in ("mu", "nu"))
     assert (mu, nu) == (jnp.bfloat16, jnp.float32)
+
+
+def test_muon_orthogonalises_the_matrices_of_blocks_on_any_mesh_and_leaves_the_rest_to_adamw():
+    rate, decay = 0.1, 0.01
+    options = OptimizerOptions(
+        rule="muon", learning_rate=rate, weight_decay=decay, clip_norm=1e9, b2=0.99
+    )
+    optimizer, rng = make_optimizer(options), np.random.default_rng(0)
+    shapes = {"blocks": {"q": {"kernel": (2, 8, 16)}, "modulation": (6, 8)}, "w_in": (4, 8)}
+    params, gradient = (
+        jax.tree.map(
+            lambda shape: rng.normal(size=shape).astype(np.float32), shapes, is_leaf=is_shape
+        )
+        for _ in range(2)
+    )
+    mesh = make_mesh({"data": 1, "fsdp": 4, "tensor": 2})
+    whole = NamedSharding(mesh, PartitionSpec())
+    split = {"blocks": {"q": {"kernel": NamedSharding(mesh, PartitionSpec(None, "fsdp", "tensor"))},
+                        "modulation": whole}, "w_in": whole}  # fmt: skip
+
+    @jax.jit
+    def first(gradient, params):
+        return optimizer.update(gradient, optimizer.init(params), params)[0]
+
+    alone = first(gradient, params)
+    divided = first(*jax.device_put((gradient, params), (split, split)))
+    for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(divided), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+    kernel, before = alone["blocks"]["q"]["kernel"], params["blocks"]["q"]["kernel"]
+    for update, matrix, slope in zip(kernel, before, gradient["blocks"]["q"]["kernel"], strict=True):
+        update = update + rate * decay * matrix
+        found = np.linalg.svd(update / (-rate * MUON_RMS * np.sqrt(16)), compute_uv=False)
+        assert found.min() > 0.6 and found.max() < 1.3, "near 1"
+        u, _, v = np.linalg.svd(slope, full_matrices=False)
+        assert (update * -(u @ v)).sum() > 0.95 * np.linalg.norm(update) * np.linalg.norm(u @ v)
+        assert np.sqrt((update**2).mean()) == pytest.approx(rate * MUON_RMS, rel=0.2)
+    # AdamW's very first update is of one size, and here without decay.
+    for update, slope in (
+        (alone["w_in"], gradient["w_in"]),
+        (alone["blocks"]["modulation"], gradient["blocks"]["modulation"]),
+    ):
+        assert (np.sign(update) == -np.sign(slope)).all()
+        np.testing.assert_allclose(np.abs(update), np.abs(update).flat[0], rtol=1e-3)
+
+
+def is_shape(value):
+    return isinstance(value, tuple)
+
+
+def test_muon_s_state_is_born_on_a_mesh_and_has_one_moment_of_a_matrix():
+    tiny = dict(word.removeprefix("--config.").split("=") for word in tiny_run.TINY)
+    config = loading.load(f"{tiny_run.CONFIG}:videojam", tiny | {"optimizer.rule": "muon"})
+    mesh = make_mesh({"data": 1, "fsdp": 8})
+    state = abstract_state(modelling.init(config), optimizer_of(config), mesh)
+    gate = state.params["trunk"]["blocks"]["ffn"]["gate"]["kernel"]
+    like = [
+        leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.opt_state)
+        if jax.tree_util.keystr(path).endswith("['ffn']['gate']['kernel']")
+    ]
+    (moment,) = like
+    assert (moment.shape, moment.sharding) == (gate.shape, gate.sharding)
+    assert gate.sharding.shard_shape(gate.shape) != gate.shape
+
+
+def test_muon_of_an_autoencoder_is_refused():
+    config = loading.load(tiny_tae.CONFIG, tiny_tae.overrides("--config.optimizer.rule=muon"))
+    with pytest.raises(UserError, match="optimizer.rule = 'muon': .* use adamw"):
+        optimizer_of(config)
+
+
+def test_what_videojam_adds_may_learn_at_a_rate_of_its_own():
+    params = {"w_in": jnp.ones((4, 2)), "w_out": jnp.ones((2, 4)), "b_out": jnp.ones(4),
+              "kernel": jnp.ones((2, 2))}  # fmt: skip
+    same, faster, base = (
+        make_optimizer(OptimizerOptions(learning_rate=0.1, **more)).update
+        for more in ({"joint": True}, {"joint": True, "motion_rate": 5.0}, {"motion_rate": 5.0})
+    )
+    state = make_optimizer(OptimizerOptions(learning_rate=0.1)).init(params)
+    faster_state = make_optimizer(
+        OptimizerOptions(learning_rate=0.1, joint=True, motion_rate=5.0)
+    ).init(params)
+    wanted, _ = same(params, state, params)
+    found, _ = faster(params, faster_state, params)
+    chex.assert_trees_all_equal(base(params, state, params)[0], wanted)
+    np.testing.assert_array_equal(found["kernel"], wanted["kernel"])
+    np.testing.assert_allclose(found["w_in"], wanted["w_in"] * np.array([[1], [1], [5], [5]]))
+    np.testing.assert_allclose(found["w_out"], wanted["w_out"] * np.array([1, 1, 5, 5]))
+    np.testing.assert_allclose(found["b_out"], wanted["b_out"] * np.array([1, 1, 5, 5]))
 
 
 def test_a_run_s_rate_ends_with_its_steps():

@@ -10,13 +10,26 @@ from videojam_jax.keys import REQUIRED, TRAINING, config_key, make
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerOptions:
-    """AdamW and the average of the parameters, `config.optimizer`.
+    """The optimizer and the average of the parameters, `config.optimizer`.
 
     The learning rate is fixed after its warm-up, as in the paper, unless the last
     `decay_steps` of `total_steps` take it linearly to zero (for short runs).
     """
 
+    rule: str = config_key(
+        "adamw",
+        "adamw, or muon: Muon for the matrices of the blocks and AdamW for the rest, at one "
+        "learning rate; of the base and VideoJAM",
+        choices=("adamw", "muon"),
+    )
     learning_rate: float = config_key(REQUIRED, "after the warm-up", minimum=0.0)
+    motion_rate: float = config_key(
+        1.0,
+        "times the learning rate, of the rows and columns that VideoJAM adds to W_in and W_out, "
+        "which start at zero",
+        minimum=0.0,
+    )
+    joint: bool = False  # whether there are such rows and columns
     warmup_steps: int = config_key(0, "linear from zero", minimum=0)
     decay_steps: int = config_key(
         0, "last steps, in which the rate falls linearly to zero", minimum=0

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 # A sequence is divided along its tokens everywhere but inside attention, where every
@@ -55,6 +56,8 @@ def tree_shardings(mesh: Mesh, abstract_tree):
 
     def leaf(x):
         if isinstance(x, nn.LogicallyPartitioned):
+            if isinstance(x.value, optax.MaskedNode):
+                return x.value  # not this part of the optimizer's: nothing to place
             return parameter_sharding(mesh, x.names, x.value.shape)
         return NamedSharding(mesh, PartitionSpec())
 

@@ -24,8 +24,19 @@ from videojam_jax.train.step import make_step
 
 
 def optimizer_of(config: FrozenConfigDict) -> optax.GradientTransformation:
+    """The config's optimizer; UserError for Muon where there are no matrices for it."""
+    if is_autoencoder(config) and config.optimizer.rule == "muon":
+        raise UserError(
+            "config.optimizer.rule = 'muon': its matrices are those of a trunk's blocks, which an "
+            "autoencoder has none of; use adamw"
+        )
     return make_optimizer(
-        make(OptimizerOptions, config.optimizer, total_steps=config.train.steps)
+        make(
+            OptimizerOptions,
+            config.optimizer,
+            total_steps=config.train.steps,
+            joint=not is_autoencoder(config) and config.model.motion,
+        )
     )
 
 
