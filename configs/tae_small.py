@@ -7,11 +7,8 @@
     videojam train --config configs/tae_small.py:tiny --workdir OUT/tae
 
 Clips are made while it trains, and a quarter of each batch is their flow as RGB, since
-VideoJAM sends both through the one autoencoder. To use it:
-
-    videojam prepare --config configs/small_physics.py --workdir OUT/data \\
-        --config.autoencoder.name=tae --config.autoencoder.weights=OUT/tae \\
-        --config.autoencoder.compression='(4,4,4)' --config.autoencoder.channels=16
+VideoJAM sends both through the one autoencoder. To use it, a config of such clips names it:
+`autoencoder.name=tae`, `weights=OUT/tae`, `compression=(4,4,4)`, `channels=16`.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,8 @@ Ends by naming OUT/ablation/report.html.
 
 quickstart: control and VideoJAM from the base that is in the package, a few hundred steps, on two
 CPU cores in minutes (launch/quickstart.sh).
-tiny: the same for 3,000 steps, three seeds of fine-tuning and all rows; on two CPU cores a night.
+tiny: the same for 1,600 steps, three seeds of fine-tuning and all rows; on two CPU cores half a
+night.
 small: the same with larger batches for longer, two seeds; meant for one GPU, minutes. Not run yet.
 paper, paper_30b: the 4B and 30B configs, on the paper's hardware, captions from a file.
 OUT/data holds the prepared latents; a run that is trained already is named as
@@ -38,7 +39,7 @@ def get_config(arg: str = "tiny") -> ConfigDict:
             "runs": PHYSICS,
             "held_out": {"source": {"seed": 1}},
             "seeds": (0, 1, 2),
-            "clips": 384,
+            "clips": 128,
         },
         "small": {
             "runs": PHYSICS,

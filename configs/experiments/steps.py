@@ -10,7 +10,7 @@ of both. Ends by naming OUT/steps/report.html.
 
 Training keeps the checkpoints of these steps, so do this before the other experiments of a
 workdir, which then train nothing again; or give them the steps as
-`--config.change.train.keep_steps='(375,750,1500,2250,3000)'` (tiny's).
+`--config.change.train.keep_steps='(200,400,800,1200,1600)'` (tiny's).
 
 tiny, small, paper, paper_30b: the runs of ablation.py's sizes. The paper's hold prepared
 held-out clips in OUT/steps/held_out_data, and a checkpoint is their whole state of training.

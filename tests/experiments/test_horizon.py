@@ -57,7 +57,7 @@ def test_a_hybrid_is_of_what_its_first_model_is_of(tmp_path):
     assert set(one["runs"]) == {"base", "control"} and one["clean"] is None
     assert set(one["before"]["runs"]) == {"base", "videojam"} and one["before"]["start"] == 0
     assert origin() == one
-    assert origin(**{"runs.videojam": "../small_physics.py:videojam",
+    assert origin(**{"runs.videojam": "../physics.py:videojam",
                      "runs.control": "../quickstart.py:control"}) != one  # fmt: skip
 
 

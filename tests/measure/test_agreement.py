@@ -8,7 +8,7 @@ from videojam_jax.measure.agreement import agreement
 from videojam_jax.measure.flow import flow_measures
 from videojam_jax.motion.flow_rgb import flow_to_rgb, repeat_last, rgb_to_flow
 
-# As small_physics.py draws them, and plain ones as small as quick tests take them.
+# As they are drawn where a config says nothing, and plain ones as small as quick tests take them.
 TEXTURED = Options()
 PLAIN = Options(
     frames=6, height=16, width=16, kinds=("fall", "bounce", "roll", "collide"),
