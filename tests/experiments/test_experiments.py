@@ -9,6 +9,7 @@ import pytest
 import tiny_run
 
 from videojam_jax.config import loading, sampling
+from videojam_jax.errors import UserError
 from videojam_jax.experiments import guidance, sampling_stages, store
 from videojam_jax.experiments.setting import Setting
 
@@ -352,3 +353,11 @@ def test_every_size_of_every_experiment_is_right(tmp_path):
             setting.check()
             if not config.prompts:
                 setting.held_out()
+
+
+def test_a_base_shares_videojam_s_clips_however_these_encode_motion(tmp_path):
+    path = f"{tiny_run.ROOT / 'configs' / 'experiments' / 'ablation.py'}:quickstart"
+    Setting(loading.load_experiment(path, {"change.motion.sigma": "0.3"}), tmp_path).check()
+    other = Setting(loading.load_experiment(path, {"change.clip.fps": "4.0"}), tmp_path)
+    with pytest.raises(UserError, match="base = builtin:physics_base: its clips, autoencoder or t"):
+        other.check()

@@ -92,10 +92,15 @@ class Setting:
                     f"config.runs.{kind} = {self.config.runs[kind]}: its model {what}, which only "
                     "VideoJAM's should have"
                 )
-            if preparing.preparation(config) != preparing.preparation(configs["videojam"]):
+            wanted, found = (
+                preparing.preparation(one)["config"] for one in (configs["videojam"], config)
+            )
+            if not config.model.motion:  # it reads none, however that is encoded
+                found["motion"] = wanted["motion"]
+            if found != wanted:
                 raise UserError(
-                    f"config.runs.{kind} = {self.config.runs[kind]}: its clips, flow, autoencoder "
-                    "or text differ from VideoJAM's, so they cannot share one data set"
+                    f"config.runs.{kind} = {self.config.runs[kind]}: its clips, autoencoder or text "
+                    "differ from VideoJAM's, so they cannot share one data set"
                 )
 
         for seed in self.config.seeds:
