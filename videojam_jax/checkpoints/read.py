@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from videojam_jax.checkpoints import exported
 from videojam_jax.checkpoints.names import flat
 from videojam_jax.differences import differences
-from videojam_jax.errors import UserError, first_line
+from videojam_jax.errors import MayPass, UserError, first_line, may_pass
 
 FOLDER = "checkpoints"
 AT_ONCE = 2  # GB that are being read, beside the largest array
@@ -95,6 +95,8 @@ def reading(folder: Path) -> Iterator[None]:
     except (UserError, MemoryError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:  # which of many depends on the bytes
+        if may_pass(error):
+            raise MayPass(f"{folder} cannot be read ({first_line(error)[:200]})") from error
         others = [step for step in _steps(folder.parent) if str(step) != folder.name]
         left = f"that of step {max(others)} is used then" if others else "it is the only one there"
         raise UserError(

@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from videojam_jax.checkpoints.read import FOLDER, check_architecture, reading
-from videojam_jax.errors import UserError, first_line
+from videojam_jax.errors import MayPass, UserError, caused, first_line
 from videojam_jax.parallel import distributed
 from videojam_jax.train.state import TrainState
 
@@ -158,9 +158,10 @@ def restore(manager: ocp.CheckpointManager, abstract: TrainState, architecture: 
     )
 
 
-def _write_error(manager: ocp.CheckpointManager, error: Exception) -> UserError:
-    return UserError(
+def _write_error(manager: ocp.CheckpointManager, error: Exception) -> UserError | MayPass:
+    return caused(
         f"{manager.directory}: the checkpoint could not be written "
         f"({first_line(error)}); "
-        f"the last whole one is step {manager.latest_step()}"
+        f"the last whole one is step {manager.latest_step()}",
+        error,
     )
