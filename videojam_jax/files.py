@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, caused
 
 
 def write_whole(path: str | os.PathLike, content: bytes | str, *, tag: str = "") -> Path:
@@ -57,7 +57,7 @@ def passing_name(path: Path, *, tag: str = "") -> Iterator[Path]:
 
 @contextlib.contextmanager
 def cannot_write(path: Path) -> Iterator[None]:
-    """OSError within as UserError that names the file which was to be written."""
+    """OSError within as UserError or MayPass that names the file which was to be written."""
     try:
         yield
     except FileNotFoundError as error:
@@ -66,4 +66,4 @@ def cannot_write(path: Path) -> Iterator[None]:
             reason = f"there is no folder {path.parent}"
         raise UserError(f"cannot write {path}: {reason}") from error
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        raise caused(f"cannot write {path}: {error.strerror or error}", error) from error

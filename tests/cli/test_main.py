@@ -1,5 +1,6 @@
 """What a person types and reads."""
 
+import errno
 import os
 import signal
 
@@ -7,6 +8,7 @@ import pytest
 import tiny_run
 
 from videojam_jax.config import preparing
+from videojam_jax.errors import MayPass
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,26 @@ def test_an_error_is_one_line_that_names_what_is_wrong(words, message, tmp_path,
 def test_a_wrong_word_shows_the_usage(words):
     status, out = tiny_run.here(*words)
     assert status == 2 and "usage: videojam" in out
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error", "clips"), 75, "clips: Input/output error; run the same"),
+        (MayPass("x cannot be read"), 75, "x cannot be read; run the same command to go on"),
+        (OSError(errno.ENOSPC, "No space left", "clips"), 2, "clips: the disk is full; free some"),
+        (OSError(errno.EROFS, "Read-only file system", "clips"), 2, "clips: Read-only file system"),
+    ],
+)  # fmt: skip
+def test_what_may_pass_ends_with_75_and_what_a_person_mends_with_2(
+    error, status, said, tmp_path, monkeypatch
+):
+    def fails(config):
+        raise error
+
+    monkeypatch.setattr(preparing, "source", fails)
+    found, out = tiny_run.here(*tiny_run.words("prepare", "--workdir", tmp_path))
+    assert found == status and f"videojam: error: {said}" in out and len(out.splitlines()) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,6 +1,8 @@
 """The loader: batches as a function of (seed, step), on any number of processes."""
 
 import itertools
+import os
+import resource
 import shutil
 
 import jax
@@ -10,7 +12,7 @@ import pytest
 from tiny_clips import BAD, COUNT, TinyClips, prepare_tiny
 
 from videojam_jax.data import loader
-from videojam_jax.errors import UserError
+from videojam_jax.errors import MayPass, UserError
 from videojam_jax.text import Text
 
 CLIPS = COUNT - len(BAD)
@@ -174,3 +176,57 @@ def test_a_manifest_that_is_no_json_is_named(folder, tmp_path):
     (tmp_path / "clips" / "manifest.json").write_text("not json")
     with pytest.raises(UserError, match="manifest.json is not a file that 'videojam"):
         loader.open_dataset(tmp_path / "clips")
+
+
+# --- many shards ------------------------------------------------------------------------
+
+
+def test_of_many_shards_only_so_many_are_open_at_a_time(folder, dataset):
+    files = [(folder / shard["file"], shard["clips"]) for shard in dataset.manifest["shards"]]
+    assert len(files) >= 5
+    shards = loader.Shards(files, most_open=2)
+
+    def open_files():
+        found = (os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+                 if os.path.exists(f"/proc/self/fd/{fd}"))  # fmt: skip
+        return [name for name in found if name.startswith(str(folder))]
+
+    before = len(open_files())
+    for index in [*range(len(dataset)), *reversed(range(len(dataset)))]:
+        assert shards[index] == dataset.data[index]
+        assert len(open_files()) - max(before, len(files)) <= 2
+    assert shards.place(0) == (0, 0)
+    assert shards.place(files[0][1]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "files", "kept", "raised"),
+    [
+        ((1024, 1_048_576), 5860, 5860, 5860 + 256),
+        ((1024, 4096), 5860, 4096 - 256, 4096),
+        ((1024, 4096), 100, 100, None),
+        ((256, 256), 5860, 1, None),
+        ((resource.RLIM_INFINITY,) * 2, 5860, 5860, None),
+    ],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may(
+    limits, files, kept, raised, monkeypatch
+):
+    now = list(limits)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: tuple(now))
+
+    def set_limit(kind, wanted):
+        now[:] = wanted
+
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    assert loader.may_open(files) == kept
+    assert tuple(now) == (raised or limits[0], limits[1])
+
+
+def test_a_shard_that_cannot_be_read_for_now_is_no_damaged_one(dataset, monkeypatch):
+    def fails(_, index):
+        raise RuntimeError("read() failed: Input/output error; reading at 0")
+
+    monkeypatch.setattr(loader.Shards, "__getitem__", fails)
+    with pytest.raises(MayPass, match=r"clips-00000-of-\d+.array_record cannot be read .*put error"):
+        dataset[0]

@@ -5,6 +5,7 @@ import json
 import shutil
 import types
 
+import jax
 import pytest
 import tiny_run
 
@@ -82,6 +83,15 @@ def test_clips_of_another_flow_or_reading_are_told_of():
     assert "config.motion.latent_mean = [0.5], where this config says []" in mean
     assert "data was prepared with config.motion.flow = 'dis', where this config says 'ra" in flow
     assert "config.text.reads = [], where this config says ['prompt', 'quoted', 'prompt']" in reads
+
+
+def test_a_step_that_does_not_fit_into_memory_is_not_tried_again_and_again(data, monkeypatch):
+    def step(state, batch):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.")
+
+    monkeypatch.setattr(generation.Generation, "jitted_step", lambda self: step)
+    done = train("--workdir", data / "large", "--config.train.steps=5")
+    refused(done, "does not fit into the memory", "allocating 7 bytes", "config.train.accumulate")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(base, data):

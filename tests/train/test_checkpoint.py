@@ -1,13 +1,17 @@
 """Which of a run's two sets of parameters is read, by whom."""
 
 import functools
+import re
+import shutil
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import tiny_run
+from jax.sharding import NamedSharding, PartitionSpec
 
 from videojam_jax.checkpoints.read import all_steps, latest_step, restore_params
 from videojam_jax.config import loading, modelling
@@ -112,3 +116,102 @@ def test_another_run_starts_from_the_average(run, further):
     found, step, how = generation.params_of(made, folder, abstract(made))
     assert step == STEP and "averaged parameters" in how
     assert_same(found, average if kind == further else widen(average))
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+def written(folder, steps=(1, 2, 3)):
+    """Checkpoints of these steps, and what restores the last whole one."""
+    mesh = make_mesh({"data": 2}, jax.devices()[:2])
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    whole = NamedSharding(mesh, PartitionSpec())
+
+    def state(step):
+        w = jax.device_put(np.random.default_rng(step).normal(size=(8, 8192)).astype("f"), split)
+        count = jax.device_put(np.int32(step), whole)
+        return TrainState(count, {"w": w}, {"w": 2 * w}, {"count": count})
+
+    with checkpoint.opened(folder, keep=9) as manager:
+        for step in steps:
+            checkpoint.save(manager, state(step), {"model": {"width": 8}})
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state(0)
+    )
+
+    def restored():
+        with checkpoint.opened(folder, keep=9) as manager:
+            found = checkpoint.restore(manager, abstract, {"model": {"width": 8}})
+        chex.assert_trees_all_equal(found, state(int(found.step)))
+        return int(found.step)
+
+    return restored
+
+
+def largest(folder):
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size)
+
+
+def cut(folder):
+    path = largest(folder)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def zeroed(folder):
+    path = largest(folder)
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def emptied(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut,
+        zeroed,
+        emptied,
+        lambda folder: largest(folder).unlink(),
+        lambda folder: shutil.rmtree(folder / "ema_params"),
+        lambda folder: (folder / "architecture" / "metadata").write_bytes(b"\xff"),
+    ],
+    ids=["cut", "zeroed", "emptied", "file gone", "item gone", "json"],
+)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(tmp_path, damage, capsys):
+    restored = written(tmp_path)
+    assert restored() == 3
+    damage(tmp_path / "checkpoints" / "3")
+    assert restored() == 2
+    said = capsys.readouterr().out.strip()
+    assert re.fullmatch(r".*/checkpoints/3 was damaged \(.+\): it is damaged_3 now", said), said
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["1", "2", "damaged_3"]
+    assert restored() == 2, "and is not looked at again"
+
+
+def test_bits_that_flipped_on_the_disk_are_noticed(tmp_path, capsys):
+    restored = written(tmp_path)
+    item = tmp_path / "checkpoints" / "3" / "params"
+    arrays = ocp.PyTreeCheckpointer().restore(item)
+    changed = np.array(arrays["w"])
+    changed.view(np.uint32)[5, 7] ^= 1 << 3
+    shutil.rmtree(item)
+    ocp.PyTreeCheckpointer().save(item, {"w": changed})
+    assert restored() == 2
+    assert "damaged (its arrays are not those that were saved)" in capsys.readouterr().out
+
+
+def test_where_all_are_damaged_nothing_begins_anew_by_itself(tmp_path):
+    restored = written(tmp_path, steps=(1, 2))
+    for step in (1, 2):
+        emptied(tmp_path / "checkpoints" / str(step))
+    with pytest.raises(UserError, match="all checkpoints were damaged.*or run again to begin anew"):
+        restored()
+
+
+def test_a_checkpoint_from_before_fingerprints_is_read(tmp_path):
+    restored = written(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "3" / "bits")
+    assert restored() == 3

@@ -245,6 +245,21 @@ def test_a_checkpoint_whose_writers_were_killed_is_not_taken_for_whole(data, str
     assert_same_run(workdir, straight)
 
 
+def test_processes_agree_on_a_checkpoint_of_which_one_cannot_read_its_part(data, straight):
+    workdir = data / "part_damaged"
+    half = train(workdir, "--config.train.steps=8", *SPLIT)
+    assert [status for status, _ in tiny_run.ends(tiny_run.start_together(2, half))] == [0, 0]
+    assert whole_steps(workdir)[-2:] == [6, 8]
+    parts = list((workdir / "checkpoints" / "8" / "params" / "ocdbt.process_1" / "d").iterdir())
+    assert parts, "what process 1 wrote, and reads"
+    for path in parts:
+        path.write_bytes(b"")
+    said = finish(2, workdir, *SPLIT)
+    assert re.search(r"checkpoints/8 was damaged \(.*\): it is damaged_8 now", said), said
+    assert f"going on from {workdir}/checkpoints/6\n" in said
+    assert_same_run(workdir, straight)
+
+
 def test_a_process_that_no_longer_answers_counts_as_lost_after_the_heartbeat(data):
     workdir = data / "silent"
     command = train(workdir, "--config.train.steps=100000")

@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from videojam_jax.checkpoints import exported
 from videojam_jax.checkpoints.names import flat
 from videojam_jax.differences import differences
-from videojam_jax.errors import UserError, first_line
+from videojam_jax.errors import MayPass, UserError, first_line, may_pass
 
 FOLDER = "checkpoints"
 AT_ONCE = 2  # GB that are being read, beside the largest array
@@ -86,21 +86,30 @@ def read_json(manager: ocp.CheckpointManager, step: int, item: str) -> Any:
         return manager.restore(step, args=args)[item]
 
 
+class Damaged(UserError):
+    """A checkpoint that cannot be read as a whole one can."""
+
+    def __init__(self, folder: Path, said: str):
+        others = [step for step in _steps(folder.parent) if str(step) != folder.name]
+        left = f"that of step {max(others)} is used then" if others else "it is the only one there"
+        super().__init__(
+            f"{folder} cannot be read, as a whole checkpoint can ({said}): delete this folder; {left}"
+        )
+        self.said = said
+
+
 @contextlib.contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """What orbax makes of a checkpoint that was damaged, as UserError that says what helps."""
+    """What orbax makes of a checkpoint that was damaged, as `Damaged`, which says what helps."""
     try:
         yield
     # The latter two are of the machine: it has too little memory, or another process is gone.
     except (UserError, MemoryError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:  # which of many depends on the bytes
-        others = [step for step in _steps(folder.parent) if str(step) != folder.name]
-        left = f"that of step {max(others)} is used then" if others else "it is the only one there"
-        raise UserError(
-            f"{folder} cannot be read, as a whole checkpoint can ({first_line(error)[:200]}): "
-            f"delete this folder; {left}"
-        ) from error
+        if may_pass(error):
+            raise MayPass(f"{folder} cannot be read ({first_line(error)[:200]})") from error
+        raise Damaged(folder, first_line(error)[:200]) from error
 
 
 def read_architecture(workdir: Path) -> dict[str, Any]:
@@ -149,6 +158,8 @@ def _one_of(steps: list[int], wanted: int | None, place: Path) -> int:
 def check_architecture(manager: ocp.CheckpointManager, step: int, architecture: dict) -> None:
     """UserError where a checkpoint is of another architecture than the config's."""
     saved = read_json(manager, step, "architecture")
+    if saved is None:
+        raise Damaged(manager.directory / str(step), "it says nothing of its architecture")
     _check_same(manager.directory / str(step), saved, architecture)
 
 

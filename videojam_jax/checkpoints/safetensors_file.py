@@ -6,7 +6,7 @@ import ml_dtypes  # noqa: F401 NumPy learns bfloat16 from it
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from videojam_jax.errors import UserError, first_line
+from videojam_jax.errors import UserError, caused, first_line
 
 _DTYPES = {
     "F64": "float64",
@@ -51,7 +51,7 @@ def open_safetensors(path: Path) -> tuple[dict[str, Sliced], dict[str, str]]:
     except SafetensorError as error:
         raise UserError(f"{path}: not a whole safetensors file ({first_line(error)})") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise caused(f"{path}: cannot be read ({error.strerror or error})", error) from error
     except KeyError as error:
         raise UserError(
             f"{path}: it holds numbers of the kind {error}, which are not read here; known are "

@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from videojam_jax.checkpoints.read import FOLDER
-from videojam_jax.errors import UserError, first_line
+from videojam_jax.errors import UserError, caused, first_line
 
 # Bytes: whoever reads a part of an array reads whole chunks of it.
 CHUNK = 64 * 2**20
@@ -114,5 +114,5 @@ def save_params(
             manager.save(0, args=ocp.args.Composite(**items), force=True)
     except (OSError, ValueError) as error:  # the latter is what orbax makes of a full disk
         said = getattr(error, "strerror", None) or first_line(error)
-        raise UserError(f"{folder}: cannot be written ({said})") from error
+        raise caused(f"{folder}: cannot be written ({said})", error) from error
     return folder / "0"

@@ -22,7 +22,7 @@ from videojam_jax.cli import (
     vote,
 )
 from videojam_jax.cli.start import is_joined
-from videojam_jax.errors import STOPPED, WRONG, PeerLost, UserError, first_line
+from videojam_jax.errors import STOPPED, WRONG, MayPass, PeerLost, UserError, first_line, may_pass
 
 # A job is a module: its docstring says what it is for, `words(parser)` adds the words it takes,
 # and `run(arguments)` returns its exit status, None for 0.
@@ -39,9 +39,11 @@ def main(argv: list[str] | None = None) -> int:
             status = arguments.run(arguments) or 0
     except UserError as error:
         return _fail(arguments, str(error))
-    except PeerLost as error:
+    except (PeerLost, MayPass) as error:
         return _fail(arguments, f"{error}; run the same command to go on", STOPPED)
     except OSError as error:
+        if may_pass(error):
+            return _fail(arguments, f"{_os_error(error)}; run the same command to go on", STOPPED)
         return _fail(arguments, _os_error(error))
     except KeyboardInterrupt:
         message = "stopped by a signal; what was finished is kept, run the same command to go on"

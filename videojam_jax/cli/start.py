@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, caused
 
 
 def start(arguments, workdir: Path, *, join: bool = True, guard: bool = False):
@@ -100,7 +100,7 @@ def workdir_at(path: str | Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
-        raise UserError(f"{path}: cannot write there ({error.strerror})") from None
+        raise caused(f"{path}: cannot write there ({error.strerror})", error) from None
     return path
 
 

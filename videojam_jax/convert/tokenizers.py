@@ -15,7 +15,7 @@ import sentencepiece
 import tokenizers
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers
 
-from videojam_jax.errors import UserError, first_line
+from videojam_jax.errors import UserError, caused, first_line
 from videojam_jax.models.text.pretrained import Tokenizer
 
 T5_END = "</s>"
@@ -186,7 +186,7 @@ def _from_spiece(path: Path) -> SpieceTokens:
     try:
         model.LoadFromSerializedProto(path.read_bytes())
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        raise caused(f"cannot read {path}: {error.strerror or error}", error) from error
     except RuntimeError as error:
         raise UserError(f"{path}: not a whole SentencePiece model ({first_line(error)})") from error
     end = model.piece_to_id(T5_END)

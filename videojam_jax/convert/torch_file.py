@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from videojam_jax.errors import UserError, first_line
+from videojam_jax.errors import UserError, caused, first_line
 
 _DTYPES = {
     "FloatStorage": np.float32,
@@ -70,7 +70,7 @@ def open_torch_file(path: Path) -> dict[str, np.ndarray]:
     except UserError:
         raise
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise caused(f"{path}: cannot be read ({error.strerror or error})", error) from error
     except Exception as error:  # what a damaged pickle raises may be anything
         said = f"{type(error).__name__}: {first_line(error)}"
         if isinstance(error, (pickle.UnpicklingError, zipfile.BadZipFile)):

@@ -15,7 +15,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, caused
 
 TABLES = ("captions.jsonl", "captions.csv")
 
@@ -80,7 +80,7 @@ def _add_table(captions: Captions, root: Path, videos: frozenset[str]) -> None:
     try:
         data = table.read_bytes()
     except OSError as error:
-        raise UserError(f"{table} cannot be read: {error.strerror}") from error
+        raise caused(f"{table} cannot be read: {error.strerror}", error) from error
     beside = captions.by_file.keys() | captions.unusable.keys()
     lines: dict[str, int] = {}
     rows = _jsonl_rows if table.suffix == ".jsonl" else _csv_rows

@@ -1,8 +1,11 @@
 """Prepared clips -> batches, positioned by the step number alone (see `order`)."""
 
 import bisect
+import contextlib
 import dataclasses
+import functools
 import itertools
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import grain
 import numpy as np
 
 from videojam_jax.data import manifest, order, records
-from videojam_jax.errors import UserError, first_line
+from videojam_jax.errors import MayPass, UserError, first_line, may_pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Dataset:
     folder: Path
     manifest: dict[str, Any]
     null_text: records.StoredText
-    data: grain.sources.ArrayRecordDataSource
+    data: "Shards"
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
@@ -45,13 +48,65 @@ class Dataset:
         try:
             return records.from_bytes(self.data[index])
         except Exception as error:  # ArrayRecord has a RuntimeError for everything, say
-            raise UserError(
-                f"{self._shard_of(index)} cannot be read ({first_line(error)}): {manifest.ANEW}"
-            ) from error
+            shard = self.manifest["shards"][self.data.place(index)[0]]["file"]
+            said = f"{self.folder / shard} cannot be read ({first_line(error)})"
+            if may_pass(error):
+                raise MayPass(said) from error
+            raise UserError(f"{said}: {manifest.ANEW}") from error
 
-    def _shard_of(self, index: int) -> Path:
-        ends = list(itertools.accumulate(shard["clips"] for shard in self.manifest["shards"]))
-        return self.folder / self.manifest["shards"][bisect.bisect(ends, index)]["file"]
+
+class Shards:
+    """The bytes of the records of many files by index, of which so many are open at a time.
+
+    A file is opened when one of its records is first read. Where a system lets a process open
+    fewer files than there are, the one that was not read for longest is closed for the next.
+
+    Args:
+      files: path and number of records of each.
+      most_open: of these files.
+    """
+
+    def __init__(self, files: Sequence[tuple[Path, int]], most_open: int):
+        self.most_open = most_open
+        self._files = files
+        self._ends = list(itertools.accumulate(count for _, count in files))
+        # In threads, which may read on in one that was put out: it is closed when let go.
+        self._opened = functools.lru_cache(maxsize=most_open)(self._open)
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The file that holds a record, and the record's number in it."""
+        file = bisect.bisect(self._ends, index)
+        return file, index - (self._ends[file] - self._files[file][1])
+
+    def __getitem__(self, index: int) -> bytes:
+        file, number = self.place(index)
+        return self._opened(file)[number]
+
+    def _open(self, file: int) -> grain.sources.ArrayRecordDataSource:
+        path, count = self._files[file]
+        # With the number of records given, it is opened when it is first read.
+        return grain.sources.ArrayRecordDataSource([f"{path}[0:{count}]"])
+
+
+# Files that a process has open beside its shards: logs, sockets, checkpoints being written.
+_OTHER_FILES = 256
+
+
+def may_open(files: int) -> int:
+    """How many of so many files to keep open; raises the process's limit as far as it may.
+
+    The limit that systems begin with (1,024, or 256) is below what they allow who asks.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):  # a system may allow less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return files
+    return max(1, min(files, soft - _OTHER_FILES))
 
 
 def open_dataset(folder: Path | str) -> Dataset:
@@ -91,10 +146,8 @@ def open_dataset(folder: Path | str) -> Dataset:
             f"{folder} has no {manifest.MANIFEST} or no {manifest.NULL_TEXT}; {advice} again to "
             "finish it"
         )
-    # With the number of records given, a shard is opened when it is first read.
-    data = grain.sources.ArrayRecordDataSource(
-        [f"{folder / shard['file']}[0:{shard['clips']}]" for shard in whole["shards"]]
-    )
+    files = [(folder / shard["file"], shard["clips"]) for shard in whole["shards"]]
+    data = Shards(files, may_open(len(files)))
     return Dataset(folder, whole, manifest.read_null_text(folder), data)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from videojam_jax.data import manifest, records, shards
 from videojam_jax.data.clip import BadClip, Clip
 from videojam_jax.data.encode import Encoded, Encoder, Rates
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, caused
 from videojam_jax.keys import config_key
 from videojam_jax.motion.latent import MotionCode
 
@@ -247,7 +247,7 @@ def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
+        raise caused(f"cannot make the folder {out}: {error.strerror}", error) from error
     if not os.access(out, os.W_OK | os.X_OK):
         raise UserError(f"cannot write into the folder {out}: permission denied")
 

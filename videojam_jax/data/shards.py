@@ -16,7 +16,7 @@ from typing import Any
 
 from array_record.python import array_record_module
 
-from videojam_jax.errors import UserError
+from videojam_jax.errors import caused
 from videojam_jax.files import cannot_write, passing_name, write_whole
 
 # One record a chunk, so that any record is read alone. All options that shape the
@@ -139,7 +139,7 @@ def _writing(path: Path) -> Iterator[None]:
             yield
     except RuntimeError as error:
         reason = str(error).removeprefix("write() failed: ").split(";")[0]
-        raise UserError(f"cannot write {path}: {reason}") from error
+        raise caused(f"cannot write {path}: {reason}", error) from error
 
 
 def _holds(path: Path, count: int) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from videojam_jax.errors import UserError
+from videojam_jax.errors import MayPass, UserError, may_pass
 from videojam_jax.files import write_whole
 from videojam_jax.report.table import without_nan
 from videojam_jax.sample.clips import Clips
@@ -73,6 +73,8 @@ def load(path: Path) -> Clips:
                 arrays["flows"].astype(np.float32) if motion else None,
             )
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if may_pass(error):
+            raise MayPass(f"{path}: cannot be read ({error})") from error
         raise UserError(
             f"{path}: cannot be read as sampled clips ({error}); delete it and run again"
         ) from error

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from videojam_jax.data.video_file import write_mp4
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, caused
 from videojam_jax.files import cannot_write, write_whole
 
 # The dimensions of the paper's aggregates, as VBench names them, in the paper's order.
@@ -187,7 +187,7 @@ def _read_json(path: Path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        raise caused(f"cannot read {path}: {error.strerror}", error) from error
     except ValueError as error:
         raise UserError(f"{path}: is not JSON in UTF-8: {error}") from error
 

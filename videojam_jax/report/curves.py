@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, caused
 from videojam_jax.report.figures import COLOURS, DASHES, PANEL, TEXT_COLOUR, Figure, to_svg
 
 # Titles of the panels, the key that each of them shows, and that of its linear floor.
@@ -47,7 +47,7 @@ def read_metrics(path: pathlib.Path) -> list[dict]:
     try:
         lines = path.read_bytes().rstrip(b"\n").split(b"\n")
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        raise caused(f"cannot read {path}: {error.strerror}", error) from error
     rows: dict[int, dict] = {}
     for number, line in enumerate(lines, start=1):
         try:

@@ -26,7 +26,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from videojam_jax.data.video_file import write_gif, write_mp4
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, caused
 from videojam_jax.files import write_whole
 from videojam_jax.parallel import distributed
 from videojam_jax.sample.sheet import contact_sheet, strip
@@ -227,7 +227,7 @@ def _cannot_write(out: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write samples to {out}: {error.strerror or error}") from error
+        raise caused(f"cannot write samples to {out}: {error.strerror or error}", error) from error
 
 
 def _check_replaceable(final: Path, out: str | os.PathLike) -> None:

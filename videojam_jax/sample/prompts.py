@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, caused
 
 # Names of the column that holds the prompts; the first that is there is taken.
 COLUMNS = ("prompt", "caption", "text", "prompt_en")
@@ -113,7 +113,7 @@ def read_prompts(path: str | Path) -> PromptSet:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        raise caused(f"cannot read {path}: {error.strerror}", error) from error
     return _parse(str(path), data)
 
 

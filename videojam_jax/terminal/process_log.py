@@ -1,5 +1,6 @@
 """What one of several processes prints: to a log of its own, and of process 0 to the terminal."""
 
+import contextlib
 import datetime
 import os
 import socket
@@ -38,25 +39,30 @@ def log_process(workdir: Path, launch: Launch) -> TextIO | None:
         stream.flush()
         os.dup2(file.fileno(), stream.fileno())
         stream.reconfigure(line_buffering=True)
+    sys.stdout, sys.stderr = _Both(None, sys.stdout), _Both(None, sys.stderr)
     return terminal
 
 
 class _Both:
-    """A stream that writes to a terminal and to a file."""
+    """A stream that writes to a file and, where there is one, to a terminal."""
 
-    def __init__(self, terminal: TextIO, file: TextIO):
+    def __init__(self, terminal: TextIO | None, file: TextIO):
         self._terminal, self._file = terminal, file
 
     def write(self, text: str) -> int:
-        self._file.write(text)  # first: what was seen is in the log, whatever comes next
-        return self._terminal.write(text)
+        # First: what was seen is in the log, whatever comes next. A run does not end for it.
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+        return self._terminal.write(text) if self._terminal else len(text)
 
     def flush(self) -> None:
-        self._file.flush()
-        self._terminal.flush()
+        with contextlib.suppress(OSError):
+            self._file.flush()
+        if self._terminal:
+            self._terminal.flush()
 
     def isatty(self) -> bool:
         return False  # a bar that moves is nothing for a file
 
     def __getattr__(self, name: str):
-        return getattr(self._terminal, name)
+        return getattr(self._terminal or self._file, name)

@@ -2,9 +2,10 @@
 
 A checkpoint is a folder `checkpoints/STEP` with the items `params`, `ema_params`,
 `rest` (step and optimizer state), `architecture` (the config sections that fix the
-shapes) and, of an autoencoder, `latent` (shift and scale of its latents). orbax
-writes under a temporary name and renames when everything is on disk, so a folder with
-a number is whole.
+shapes), `bits` (a fingerprint of all arrays, to see what a disk changed) and, of an
+autoencoder, `latent` (shift and scale of its latents). orbax writes under a temporary name and
+renames when everything is on disk, so a folder with a number is whole, unless it was damaged
+later: such a one is set aside as `damaged_STEP`, and the one before it is used.
 """
 
 import contextlib
@@ -18,9 +19,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from videojam_jax.checkpoints.read import FOLDER, check_architecture, reading
-from videojam_jax.errors import UserError, first_line
+from videojam_jax.checkpoints.read import (
+    FOLDER,
+    Damaged,
+    check_architecture,
+    read_json,
+    reading,
+)
+from videojam_jax.errors import MayPass, UserError, caused, first_line
 from videojam_jax.parallel import distributed
+from videojam_jax.parallel.fingerprint import fingerprint
 from videojam_jax.train.state import TrainState
 
 # Bytes: a smaller part of an array is not worth its own program to cut it out, nor a write.
@@ -104,6 +112,7 @@ def save(
         "ema_params": ocp.args.PyTreeSave(state.ema_params),
         "rest": ocp.args.PyTreeSave({"step": state.step, "opt_state": state.opt_state}),
         "architecture": ocp.args.JsonSave(architecture),
+        "bits": ocp.args.JsonSave({"fingerprint": fingerprint(state)}),
     }
     if latent is not None:
         items["latent"] = ocp.args.JsonSave(latent)
@@ -140,27 +149,71 @@ def finish(manager: ocp.CheckpointManager) -> None:
 
 
 def restore(manager: ocp.CheckpointManager, abstract: TrainState, architecture: dict) -> TrainState:
-    """The latest state, laid out as `abstract` says (any mesh may read any checkpoint)."""
-    step = manager.latest_step()
-    check_architecture(manager, step, architecture)
-    args = ocp.args.Composite(
-        params=ocp.args.StandardRestore(abstract.params),
-        ema_params=ocp.args.StandardRestore(abstract.ema_params),
-        rest=ocp.args.StandardRestore({"step": abstract.step, "opt_state": abstract.opt_state}),
-    )
-    with reading(manager.directory / str(step)):
-        items = manager.restore(step, args=args)
-    return TrainState(
-        step=items["rest"]["step"],
-        params=items["params"],
-        ema_params=items["ema_params"],
-        opt_state=items["rest"]["opt_state"],
+    """The latest state, laid out as `abstract` says (any mesh may read any checkpoint).
+
+    One that was damaged on the disk is set aside under the name `damaged_STEP`, by all processes
+    alike, and the one before it is read.
+
+    Raises:
+      UserError: the latest is of another architecture; or all were damaged.
+      MayPass: the disk does not answer.
+    """
+    said = ""
+    for step in sorted(manager.all_steps(), reverse=True):
+        folder = manager.directory / str(step)
+        state, bits, problem = _read(manager, step, abstract, architecture)
+        # A file may be damaged that one process alone reads; they go on together or not at all.
+        found = distributed.gather(np.bool_(problem is not None))
+        if found.any():
+            said = problem or f"process {int(found.argmax())} could not read its part"
+        elif bits is not None and fingerprint(state) != bits["fingerprint"]:
+            said = "its arrays are not those that were saved"
+        else:
+            return state
+        aside = folder.with_name(f"damaged_{step}")
+        if distributed.leader():
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+        distributed.barrier(f"{aside} is set aside")
+        print(f"{folder} was damaged ({said}): it is {aside.name} now", flush=True)
+        manager.reload()
+    raise UserError(
+        f"{manager.directory}: all checkpoints were damaged, the last of them: {said}. Put a whole "
+        "one back in the place of damaged_STEP, or run again to begin anew"
     )
 
 
-def _write_error(manager: ocp.CheckpointManager, error: Exception) -> UserError:
-    return UserError(
+def _read(
+    manager: ocp.CheckpointManager, step: int, abstract: TrainState, architecture: dict
+) -> tuple[TrainState | None, dict | None, str | None]:
+    """State and fingerprint of one step; or what is wrong with it, as this process sees it."""
+    folder = manager.directory / str(step)
+    wanted = {
+        "params": abstract.params,
+        "ema_params": abstract.ema_params,
+        "rest": {"step": abstract.step, "opt_state": abstract.opt_state},
+    }
+    try:
+        check_architecture(manager, step, architecture)
+        bits = read_json(manager, step, "bits")  # runs that were begun before have none
+        # By orbax's handler and not its manager, where a process that reads all of its part
+        # would wait at a barrier for one that cannot.
+        with reading(folder):
+            found = {
+                name: ocp.StandardCheckpointHandler().restore(
+                    folder / name, args=ocp.args.StandardRestore(item)
+                )
+                for name, item in wanted.items()
+            }
+    except Damaged as error:
+        return None, None, error.said
+    return TrainState(**found.pop("rest"), **found), bits, None
+
+
+def _write_error(manager: ocp.CheckpointManager, error: Exception) -> UserError | MayPass:
+    return caused(
         f"{manager.directory}: the checkpoint could not be written "
         f"({first_line(error)}); "
-        f"the last whole one is step {manager.latest_step()}"
+        f"the last whole one is step {manager.latest_step()}",
+        error,
     )

@@ -36,7 +36,11 @@ class Generation:
         self._config, self._mesh = config, mesh
         self._dataset = loader.open_dataset(beside(section.dataset, workdir))
         _check_dataset(self._dataset, config)
-        for line in [*_other_settings(self._dataset, config), *modelling.proportions(config)]:
+        for line in [
+            *_open_files(self._dataset),
+            *_other_settings(self._dataset, config),
+            *modelling.proportions(config),
+        ]:
             print(f"note: {line}", flush=True)
         self.title = "VideoJAM" if config.model.motion else "base model"
         self.clips = len(self._dataset)
@@ -181,6 +185,17 @@ def _other_settings(dataset, config: FrozenConfigDict) -> list[str]:
                 f"where this config says {says!r}; it is trained on as it is"
             )
     return found
+
+
+def _open_files(dataset: loader.Dataset) -> list[str]:
+    """A line where the system lets this process keep fewer files open than there are shards."""
+    shards, most_open = len(dataset.manifest["shards"]), dataset.data.most_open
+    if most_open >= shards:
+        return []
+    return [
+        f"{dataset.folder} has {shards:,} shards, of which this process may keep {most_open:,} open, "
+        "so it opens files again and again, which takes time; raise `ulimit -n`"
+    ]
 
 
 def _text_kind(text: records.StoredText) -> str:

@@ -5,6 +5,7 @@ A run is a workdir: `config.json`, `metrics.jsonl`, `tensorboard/`, `samples/` a
 number of processes. All of them run this; process 0 alone writes config and metrics.
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -122,12 +123,15 @@ def _loop(run: Run, state: TrainState) -> Outcome:
     ):
         for step in range(first, section.steps + 1):
             batch = to_global(run.mesh, next(run.batches), section.batch_size)
-            state, metrics = run.step(state, batch)
+            if step == first:
+                # It compiles; what is left to wait is told from the steps that follow.
+                with _fits(run.config):
+                    state, metrics = jax.block_until_ready(run.step(state, batch))
+            else:
+                state, metrics = run.step(state, batch)
             run.done = step
             interval.add(metrics)
             if step == first:
-                # It compiles; what is left to wait is told from the steps that follow.
-                jax.block_until_ready(metrics)
                 interval.start_clock()
 
             stopped = stop.agreed()
@@ -182,6 +186,26 @@ class Interval:
         seconds = (time.perf_counter() - self._since) / max(self._steps, 1)
         self._metrics = []
         return seconds, values
+
+
+@contextlib.contextmanager
+def _fits(config: FrozenConfigDict) -> Iterator[None]:
+    """Too little memory for a config as UserError: the same command would fail again and again."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        less = (
+            "or set config.tae.remat"
+            if is_autoencoder(config)
+            else "raise config.train.accumulate, keep less (config.model.remat) or divide more "
+            "(config.mesh.fsdp); `videojam plan` says what fits"
+        )
+        raise UserError(
+            f"the training step does not fit into the memory of a device ({first_line(error)[:300]}): "
+            f"lower config.train.batch_size ({config.train.batch_size}), {less}"
+        ) from error
 
 
 def _check_finite(run: Run, values: list[dict]) -> None:

@@ -24,8 +24,12 @@ class RunLog:
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        # A run does not end for a line that it could not write.
+        try:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            print(f"warning: {self._path}: step {step} is not in it ({error.strerror})", flush=True)
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 

@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 from videojam_jax.data.video_timing import VideoError, open_video, probe
-from videojam_jax.errors import UserError
+from videojam_jax.errors import UserError, caused
 from videojam_jax.measure.vbench import PROMPTS
 from videojam_jax.sample.files import INDEX
 
@@ -119,7 +119,7 @@ def _find(folder: Path) -> tuple[dict[Key, Path], list[str]]:
         indexed = (folder / INDEX).exists()
         found, odd = _sampled(folder) if indexed else _vbench(folder)
     except OSError as error:
-        raise UserError(f"{error.filename or folder}: {error.strerror or error}") from None
+        raise caused(f"{error.filename or folder}: {error.strerror or error}", error) from None
     if not found:
         raise UserError(
             f"{folder}: holds no clips; it needs {INDEX} (as `videojam sample` writes) or files "
