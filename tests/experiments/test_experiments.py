@@ -358,6 +358,6 @@ def test_every_size_of_every_experiment_is_right(tmp_path):
 def test_a_base_shares_videojam_s_clips_however_these_encode_motion(tmp_path):
     path = f"{tiny_run.ROOT / 'configs' / 'experiments' / 'ablation.py'}:quickstart"
     Setting(loading.load_experiment(path, {"change.motion.sigma": "0.3"}), tmp_path).check()
-    other = Setting(loading.load_experiment(path, {"change.clip.fps": "4.0"}), tmp_path)
-    with pytest.raises(UserError, match="base = builtin:physics_base: its clips, autoencoder or t"):
-        other.check()
+    other = {"runs.base": "../quickstart.py:base"}
+    with pytest.raises(UserError, match="base = .*/quickstart.py:base: its clips, autoencoder or t"):
+        Setting(loading.load_experiment(path, other), tmp_path).check()

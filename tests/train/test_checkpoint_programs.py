@@ -1,4 +1,4 @@
-"""What a checkpoint takes beside the disk: no program of its own."""
+"""What a checkpoint takes beside the disk: no program for each array."""
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,8 @@ def test_what_all_devices_hold_is_written_without_a_program_for_each_of_them(tmp
         with checkpoint.opened(tmp_path, keep=1) as manager:
             checkpoint.save(manager, state, {"model": 1})
             checkpoint.finish(manager)
-            assert len(compiled) == before
+            # Those of the fingerprint alone: one for all kinds of arrays, one for more of a kind.
+            assert len(compiled) - before <= 2
             abstract = jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state
             )

@@ -198,11 +198,9 @@ def _read(
         bits = read_json(manager, step, "bits")  # runs that were begun before have none
         # By orbax's handler and not its manager, where a process that reads all of its part
         # would wait at a barrier for one that cannot.
-        with reading(folder):
+        with reading(folder), contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
             found = {
-                name: ocp.StandardCheckpointHandler().restore(
-                    folder / name, args=ocp.args.StandardRestore(item)
-                )
+                name: handler.restore(folder / name, args=ocp.args.StandardRestore(item))
                 for name, item in wanted.items()
             }
     except Damaged as error:
