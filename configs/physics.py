@@ -8,7 +8,7 @@
 Clips of 16 frames of 32 x 32, textured, half of them with a moving camera, as latents of
 configs/physics_tae.py (2 x 8 x 8, 12 channels), which is in the package. So is the base
 (`builtin:physics_base`), which control and VideoJAM start from, as the paper's are fine-tuned;
-`:base` is how it was trained, from nothing.
+`:base` trains one from nothing (how that one came about is told beside it).
 
 Proportions are the paper's as far as a CPU allows: a token is one latent position, and its 12 + 12
 numbers are an eighth of the trunk's width (the paper's 64 + 64 are a 24th).
@@ -63,6 +63,7 @@ def get_config(arg: str = "videojam") -> ConfigDict:
             "loss": {"time_mean": -1.0, "time_std": 1.4},
             "optimizer": {
                 "rule": "muon",
+                # The new rows and columns start at zero: at the trunk's rate they grow too slowly.
                 "motion_rate": 10.0,
                 "learning_rate": 1e-3 if further else 2e-3,
                 "warmup_steps": 50 if further else 200,
