@@ -28,12 +28,12 @@ def get_config(arg: str = "tiny") -> ConfigDict:
             "experiment": {"rows": ("base", "control", "videojam")},
             "runs": PHYSICS,
             "change": {
-                "source": {"clips": 1536},
+                "source": {"clips": 1024},
                 "optimizer": {"warmup_steps": 20, "decay_steps": 150},
                 "train": {"steps": 200, "log_every": 25},
             },
             "held_out": {"source": {"seed": 1}},
-            "clips": 40,
+            "clips": 32,
         },
         "tiny": {
             "runs": PHYSICS,
