@@ -40,7 +40,7 @@ setuptools.setup(
         "ml_dtypes>=0.5",
         "numpy>=2.0",
         "opencv-python-headless>=4.11",
-        "optax>=0.2.5",
+        "optax>=0.2.7",
         "orbax-checkpoint>=0.11.20",
         "pillow>=11",
         "rich>=13.7",

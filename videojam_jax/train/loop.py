@@ -123,16 +123,14 @@ def _loop(run: Run, state: TrainState) -> Outcome:
     ):
         for step in range(first, section.steps + 1):
             batch = to_global(run.mesh, next(run.batches), section.batch_size)
-            if step == first:
-                # It compiles; what is left to wait is told from the steps that follow.
-                with _fits(run.config):
-                    state, metrics = jax.block_until_ready(run.step(state, batch))
-            else:
+            with _fits(run.config) if step == first else contextlib.nullcontext():
                 state, metrics = run.step(state, batch)
-            run.done = step
-            interval.add(metrics)
-            if step == first:
-                interval.start_clock()
+                run.done = step
+                interval.add(metrics)
+                if step == first:
+                    # It compiles; what is left to wait is told from the steps that follow.
+                    jax.block_until_ready(metrics)
+                    interval.start_clock()
 
             stopped = stop.agreed()
             last = stopped or step == section.steps

@@ -28,7 +28,7 @@ def learning_rate(options: OptimizerOptions) -> optax.Schedule:
 
 
 # What matrices are called in the models that are trained here: flax's layers', and W_in, W_out.
-DECAYING = (("kernel",), ("w_in",), ("w_out",))
+DECAYING = ("kernel", "w_in", "w_out")
 
 # Root mean square of AdamW's updates, in learning rates: 0.2 to 0.4 where it was measured.
 MUON_RMS = 0.4
@@ -82,7 +82,7 @@ def decays(params):
     Norms, biases, and tables that are looked up or added (of words, positions, modulation) do
     not. Their number of axes would not tell: blocks that are scanned have one more each.
     """
-    return jax.tree_util.tree_map_with_path(lambda path, _: _names(path)[-1:] in DECAYING, params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: _name(path) in DECAYING, params)
 
 
 def orthogonalised(params):
@@ -93,8 +93,7 @@ def orthogonalised(params):
     """
 
     def one(path, value):
-        names = _names(path)
-        if names[-1:] != ("kernel",) or not {"blocks", "text_encoder"} & set(names):
+        if _name(path) != "kernel" or not {"blocks", "text_encoder"} & set(_names(path)):
             return None
         return optax.contrib.MuonDimensionNumbers(value.ndim - 2, value.ndim - 1)
 
@@ -116,8 +115,13 @@ def _new_rows(updates, factor: float):
     }
 
 
-def _names(path) -> tuple[str, ...]:
-    return tuple(key.key for key in path if isinstance(key, jax.tree_util.DictKey))
+def _names(path) -> list[str]:
+    """Of a parameter and of the modules that it is in."""
+    return [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
+
+
+def _name(path) -> str | None:
+    return next(reversed(_names(path)), None)
 
 
 def update_ema(ema, params, decay: float, step: jax.Array):
