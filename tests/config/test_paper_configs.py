@@ -93,6 +93,7 @@ OURS = {
     "optimizer.learning_rate", "optimizer.warmup_steps", "optimizer.decay_steps",  # of the base
     "optimizer.b1", "optimizer.b2", "optimizer.eps", "optimizer.weight_decay",
     "optimizer.clip_norm", "optimizer.ema_decay", "optimizer.rule", "optimizer.motion_rate",
+    "optimizer.skip_above",
     "motion.latent_mean", "motion.latent_std",
     "train.batch_size", "train.steps",  # of the base
     "sample.emulate",  # which linear schedule the 100 steps emulate is not told
@@ -111,7 +112,9 @@ RUNNING = {
     "model.dtype", "model.remat", "model.unroll", "model.attention", "model.attention_blocks",
     "optimizer.first_moment_dtype",
     "train.dataset", "train.init_from", "train.accumulate", "train.log_every",
-    "train.checkpoint_every", "train.keep", "train.keep_steps", "train.sample_every",
+    "train.checkpoint_every", "train.checkpoint_minutes", "train.keep_every", "train.keep",
+    "train.skip_bad_steps", "train.stall_minutes", "train.slow_minutes", "train.alert",
+    "train.keep_steps", "train.sample_every",
     "train.sample_prompts", "train.loader_threads",
     "sample.shift", "sample.batch_size", "sample.enlarge",
     "mesh.data", "mesh.fsdp", "mesh.context", "mesh.tensor",

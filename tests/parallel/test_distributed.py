@@ -20,9 +20,11 @@ def test_one_process_says_its_words_to_itself():
 
 def test_an_agreement_tells_of_a_yes_two_calls_later():
     with jax.transfer_guard("disallow"):
-        agreement = distributed.Agreement(make_mesh({"data": 2, "fsdp": -1}))
+        agreement = distributed.Agreement(make_mesh({"data": 2, "fsdp": -1}), questions=2)
         asked = [False, False, True, False, False, False]
-        assert [agreement.any(mine) for mine in asked] == [False] * 4 + [True, False]
+        heard = [agreement.any(mine, not mine) for mine in asked]
+        assert [first for first, _ in heard] == [False] * 4 + [True, False]
+        assert [second for _, second in heard] == [False] * 2 + [True] * 2 + [False, True]
 
 
 def test_an_error_counts_as_the_loss_of_a_process_among_several_alone(monkeypatch):
@@ -63,7 +65,7 @@ for text in ("ein Würfel", ""):
 np.testing.assert_array_equal(distributed.gather(np.array([me, 7])), [[0, 7], [1, 7], [2, 7]])
 np.testing.assert_array_equal(distributed.gather(np.float32(me)), [0, 1, 2])
 agreement = distributed.Agreement(make_mesh({"data": 3, "fsdp": -1}))
-heard = [agreement.any(me == 2 and call == 1) for call in range(5)]
+heard = [agreement.any(me == 2 and call == 1)[0] for call in range(5)]
 assert heard == [False, False, False, True, False], heard
 distributed.barrier("done")
 distributed.leave()

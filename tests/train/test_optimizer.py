@@ -1,3 +1,5 @@
+import dataclasses
+
 import chex
 import flax.linen as nn
 import jax
@@ -18,6 +20,7 @@ from videojam_jax.train.optimizer import (
     decays,
     learning_rate,
     make_optimizer,
+    skipped,
     update_ema,
 )
 from videojam_jax.train.program import optimizer_of
@@ -252,3 +255,41 @@ def test_average_of_the_parameters_follows_its_formula():
         decay = min(0.8, (1 + step) / (10 + step))
         want = decay * want + (1 - decay) * step
     np.testing.assert_allclose(ema, want, rtol=1e-5)
+
+
+def test_a_step_with_a_bad_gradient_changes_nothing_but_is_counted():
+    options = OptimizerOptions(learning_rate=0.1, skip_bad_steps=True, skip_above=5.0)
+    plain = make_optimizer(dataclasses.replace(options, skip_bad_steps=False))
+    optimizer = make_optimizer(options)
+    params = {"kernel": jnp.ones((3, 2))}
+
+    @jax.jit
+    def run(gradients):
+        def one(carry, gradient):
+            params, state = carry
+            updates, state = optimizer.update({"kernel": gradient}, state, params)
+            return (optax.apply_updates(params, updates), state), skipped(state)["skipped"]
+
+        return jax.lax.scan(one, (params, optimizer.init(params)), gradients)
+
+    @jax.jit
+    def run_plain(gradients):
+        def one(carry, gradient):
+            params, state = carry
+            updates, state = plain.update({"kernel": gradient}, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(one, (params, plain.init(params)), gradients)[0]
+
+    rng = np.random.default_rng(0)
+    usual = rng.normal(size=(60, 3, 2)).astype(np.float32)
+    # Neither an early spike, before it is known what is usual, nor four usual norms are left out.
+    usual[10] *= 50
+    usual[58] *= 2
+    bad = np.stack([np.full((3, 2), np.nan), np.full((3, 2), np.inf), 100 * np.ones((3, 2))])
+    gradients = np.concatenate([usual[:5], bad[:1], usual[5:55], bad[1:], usual[55:]])
+    (got, state), left_out = run(jnp.asarray(gradients, jnp.float32))
+    want, _ = run_plain(jnp.asarray(usual))
+    np.testing.assert_array_equal(np.flatnonzero(left_out), [5, 56, 57])
+    np.testing.assert_allclose(got["kernel"], want["kernel"], rtol=1e-6)
+    assert int(state.count) == 60 and skipped(plain.init(params)) == {}

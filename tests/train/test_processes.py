@@ -47,6 +47,31 @@ if os.environ["VIDEOJAM_PROCESS"] == "{}":
 TELLING = UNCACHED + """
 jax.config.update("jax_log_compiles", True)
 """
+# The data of process 1 never come after the fourth batch; process 0 would wait longer for it.
+HANGING = """
+import os, threading
+from videojam_jax.parallel import watchdog
+from videojam_jax.train import generation
+if os.environ["VIDEOJAM_PROCESS"] == "0":
+    watchdog.USUAL_STEPS = 10_000
+batches = generation.loader.batches
+def the_disk_that_hangs(*args, **kwargs):
+    for number, batch in enumerate(batches(*args, **kwargs)):
+        if number == 4 and os.environ["VIDEOJAM_PROCESS"] == "1":
+            threading.Event().wait()
+        yield batch
+generation.loader.batches = the_disk_that_hangs
+"""
+# Shows no clips, for hours, and not in Python, where a signal would be heard.
+SHOWING = """
+import hashlib
+from videojam_jax.train import generation, stop
+stop.ORDERLY_SECONDS = 1
+def show(self, state, step, log):
+    print("showing", step, flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+generation.Generation.show = show
+"""
 # Waits for 10 seconds, not 60, for a sign of life of another process.
 IMPATIENT = """
 from videojam_jax.parallel import distributed
@@ -184,15 +209,43 @@ def test_sigterm_to_one_process_saves_one_step_of_all(data):
     assert leaves(workdir, step)[STEP] == step
 
 
-def test_sigterm_while_the_first_step_compiles_is_not_lost(data):
+def test_sigterm_while_the_first_step_compiles_ends_at_once(data):
     workdir = data / "told_early"
     command = train(workdir, "--config.train.steps=100000", "--config.train.checkpoint_every=1000")
     processes = tiny_run.start_together(2, tiny_run.command_after(TELLING, command))
     read_until(processes[0], r"Compiling jit\(step\)")
-    processes[0].send_signal(signal.SIGTERM)
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
     ended = tiny_run.ends(processes, timeout=60)
     assert [status for status, _ in ended] == [75, 75], ended
-    assert whole_steps(workdir) == [3]  # the first step, and two that were begun meanwhile
+    assert "stopped by a signal; what was finished is kept" in ended[0][1]
+    assert whole_steps(workdir) == []
+
+
+def test_sigterm_while_clips_are_shown_loses_no_step(data):
+    workdir = data / "told_while_showing"
+    words = ["--config.train.steps=100000", "--config.train.checkpoint_every=1000"]
+    command = train(workdir, *words, "--config.train.sample_every=3")
+    processes = tiny_run.start_together(2, tiny_run.command_after(SHOWING, command))
+    read_until(processes[0], "showing 3")
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    ended = tiny_run.ends(processes, timeout=60)
+    assert [status for status, _ in ended] == [75, 75], ended
+    assert whole_steps(workdir) == [3]
+
+
+def test_a_process_that_hangs_says_where_and_ends_the_run(data):
+    workdir = data / "hangs"
+    words = ["--config.train.steps=100000", "--config.train.stall_minutes=0.1"]
+    command = tiny_run.command_after(HANGING, train(workdir, *words))
+    processes = tiny_run.start_together(2, command)
+    read_until(processes[0], "step 2/")
+    ended = tiny_run.ends(processes, timeout=90)
+    assert ended[1][0] == 75 and ended[0][0] in (75, -signal.SIGABRT), ended
+    log = log_of(workdir, 1)
+    assert re.search(r"a step has not ended for \d+ s \(config.train.stall_minutes is \d+ s\)", log)
+    assert "in the_disk_that_hangs" in log
 
 
 @pytest.mark.parametrize("victim", [0, 1])

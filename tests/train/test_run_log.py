@@ -2,6 +2,7 @@
 
 import errno
 import json
+import time
 
 from videojam_jax.train.run_log import RunLog
 
@@ -17,7 +18,9 @@ def test_a_resumed_run_keeps_its_lines_up_to_its_step_and_forgets_the_later_ones
     log.scalars(15, {"loss": 7.0})
     log.close()
     rows = [json.loads(line) for line in path.read_text().splitlines()]
+    times = [row.pop("time") for row in rows]
     assert rows == [{"step": 5, "loss": 0.2}, {"step": 10, "loss": 0.1}, {"step": 15, "loss": 7.0}]
+    assert times == sorted(times) and abs(times[-1] - time.time()) < 60
 
 
 def test_a_line_that_cannot_be_written_is_told_of_and_ends_nothing(tmp_path, capsys):

@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import errno
+import faulthandler
 import logging
+import shlex
 import signal
 import sys
 import traceback
@@ -31,9 +33,12 @@ JOBS = (prepare, train, sample, report, evaluate, vote, bench, plan, convert, ke
 
 def main(argv: list[str] | None = None) -> int:
     """Run one job; returns the exit status."""
-    arguments = _parse(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parse(argv)
+    arguments.command = shlex.join(["videojam", *argv])
     # orbax tells of every save, and of every failure that we tell of, through absl's logger.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    _tell_stacks()
     try:
         with _stoppable():
             status = arguments.run(arguments) or 0
@@ -56,6 +61,13 @@ def main(argv: list[str] | None = None) -> int:
     if is_joined(arguments):
         _leave(arguments)
     return status
+
+
+def _tell_stacks() -> None:
+    """On a crash of a library, and on SIGUSR1, where every thread stands goes to stderr."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # a stream that is no file
+        faulthandler.enable(sys.__stderr__)
+        faulthandler.register(signal.SIGUSR1, sys.__stderr__)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,10 @@ def words(parser) -> None:
     add_config(parser)
     add_workdir(parser, "of the run: config, logs, checkpoints")
     add_processes(parser)
+    parser.add_argument(
+        "--profile", type=int, default=0, metavar="STEPS",
+        help="trace so many steps into WORKDIR/profile, for TensorBoard or Perfetto",
+    )  # fmt: skip
 
 
 def run(arguments) -> int:
@@ -22,7 +26,10 @@ def run(arguments) -> int:
         _tell_changes(workdir / "config.json", config)
         from videojam_jax.train.loop import train
 
-        outcome = train(config, loading.to_json(config), workdir)
+        outcome = train(
+            config, loading.to_json(config), workdir,
+            command=arguments.command, profile=arguments.profile,
+        )  # fmt: skip
     if outcome.stopped:
         print(
             f"stopped by a signal at step {outcome.step}, checkpoint saved in "

@@ -45,6 +45,13 @@ class OptimizerOptions:
         choices=("float32", "bfloat16"),
     )
     clip_norm: float = config_key(1.0, "greatest global norm of the gradient", minimum=1e-12)
+    skip_above: float = config_key(
+        10.0,
+        "where config.train.skip_bad_steps is not 0: a step whose gradient's norm is more than so "
+        "many running means of it is left out",
+        minimum=1.0,
+    )
+    skip_bad_steps: bool = False  # whether any is
     ema_decay: float = config_key(0.9999, "of the averaged parameters", minimum=0.0, maximum=1.0)
 
 
@@ -63,12 +70,50 @@ class RunOptions:
     )
     log_every: int = config_key(50, "steps", minimum=1)
     checkpoint_every: int = config_key(1000, "steps", minimum=1)
+    checkpoint_minutes: float = config_key(
+        15.0,
+        "one is saved too when the last is so old: what a run loses that is killed without "
+        "notice; 0: by steps alone",
+        minimum=0.0,
+    )
     keep: int = config_key(2, "checkpoints, the last ones", minimum=1)
+    keep_every: int = config_key(
+        0,
+        "steps between checkpoints that are saved too, and kept for good, to go back to after a "
+        "divergence; 0: none",
+        minimum=0,
+    )
     keep_steps: tuple[int, ...] = config_key(
         (), "of checkpoints that are saved too, and kept beside the last ones", minimum=1
     )
-    sample_every: int = config_key(0, "steps between sample clips; 0: none", minimum=0)
+    sample_every: int = config_key(
+        0, "steps between sample clips, before which a checkpoint is saved; 0: none", minimum=0
+    )
     loader_threads: int = config_key(2, "threads that read records", minimum=1)
+    skip_bad_steps: int = config_key(
+        0,
+        "how many steps in a row may be left out, state and average kept as they were, because "
+        "loss or gradient is not finite or the gradient is far too long "
+        "(config.optimizer.skip_above); 0: none, the first that is not finite ends the run",
+        minimum=0,
+    )
+    stall_minutes: float = config_key(
+        15.0,
+        "a process in which no step ends for so long (or for 20 usual steps, where that is "
+        "longer) writes where its threads stand into its log and ends by status 75; 0: never",
+        minimum=0.0,
+    )
+    slow_minutes: float = config_key(
+        60.0,
+        "the same while it starts, compiles, saves or shows clips; and how long the processes "
+        "wait for one another's parts of a checkpoint",
+        minimum=0.01,
+    )
+    alert: str = config_key(
+        "",
+        "a command, or an http(s) address, that is given one line of JSON when the run has ended, "
+        "stops, diverges, stalls or becomes slow",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

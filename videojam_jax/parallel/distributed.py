@@ -11,13 +11,13 @@ die together:
 
 import collections
 import contextlib
+import itertools
 import os
 import re
 import sys
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -158,28 +158,33 @@ def gather(array: np.ndarray | np.generic) -> np.ndarray:
 class Agreement:
     """Whether any process says yes: asked once a step, answered LAG steps later, alike to all.
 
-    The vote is a sum over the devices that is queued behind the step's own work. Reading
+    The votes are a sum over the devices that is queued behind the step's own work. Reading
     it LAG steps later finds it done, while the devices have LAG more steps to work on;
     thus nothing waits, and no process runs further than that ahead of the devices.
     """
 
     LAG = 2
 
-    def __init__(self, mesh: Mesh):
+    def __init__(self, mesh: Mesh, questions: int = 1):
         spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
         with jax.transfer_guard("allow"):
             self._votes = {
-                vote: jax.make_array_from_callback(
-                    (mesh.size,), spread, lambda index, vote=vote: np.full(1, vote)
+                votes: jax.make_array_from_callback(
+                    (mesh.size, questions), spread, lambda _, votes=votes: np.array([votes])
                 )
-                for vote in (False, True)
+                for votes in itertools.product((False, True), repeat=questions)
             }
-        self._any = jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        self._any = jax.jit(
+            lambda votes: votes.any(0), out_shardings=NamedSharding(mesh, PartitionSpec())
+        )
         self._asked: collections.deque[jax.Array] = collections.deque()
 
-    def any(self, mine: bool) -> bool:
-        """To be called by every process, at every step; True LAG calls after the first yes."""
+    def any(self, *mine: bool) -> tuple[bool, ...]:
+        """One answer a question, True LAG calls after the first yes.
+
+        To be called by every process, at every step.
+        """
         self._asked.append(self._any(self._votes[mine]))
         if len(self._asked) <= self.LAG:
-            return False
-        return bool(jax.device_get(self._asked.popleft()))
+            return (False,) * len(mine)
+        return tuple(jax.device_get(self._asked.popleft()).tolist())

@@ -17,6 +17,7 @@ from videojam_jax.models.autoencoders.reconstruction import (
     reconstruction_loss,
 )
 from videojam_jax.randomness import key_for
+from videojam_jax.train.optimizer import skipped
 from videojam_jax.train.state import TrainState
 from videojam_jax.train.step import updated
 
@@ -71,6 +72,7 @@ def make_step(
             **parts,
             "psnr": _mean(quality, ~batch["is_flow"]),
             "grad_norm": optax.tree.norm(gradients),
+            **skipped(state.opt_state),
         }
         if has_flow:
             metrics["psnr_flow"] = _mean(quality, batch["is_flow"])

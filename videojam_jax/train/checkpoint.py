@@ -9,6 +9,7 @@ later: such a one is set aside as `damaged_STEP`, and the one before it is used.
 """
 
 import contextlib
+import math
 import shutil
 import sys
 from collections.abc import Collection, Iterator
@@ -26,6 +27,7 @@ from videojam_jax.checkpoints.read import (
     read_json,
     reading,
 )
+from videojam_jax.config.training import RunOptions
 from videojam_jax.errors import MayPass, UserError, caused, first_line
 from videojam_jax.parallel import distributed
 from videojam_jax.parallel.fingerprint import fingerprint
@@ -37,24 +39,34 @@ SLICE = 2**20
 
 @contextlib.contextmanager
 def opened(
-    workdir: Path, keep: int, keep_steps: Collection[int] = ()
+    workdir: Path,
+    keep: int,
+    keep_steps: Collection[int] = (),
+    keep_every: int = 0,
+    slow_minutes: float = RunOptions.slow_minutes,
 ) -> Iterator[ocp.CheckpointManager]:
-    """A run's checkpoints, to write to; the last `keep` and those of `keep_steps` are kept.
+    """A run's checkpoints, to write to.
+
+    The last `keep`, those of `keep_steps` and those of every `keep_every` steps are kept; the
+    processes wait for one another's parts of one for `slow_minutes`.
 
     What it had half written when it was killed is cleared away. They are closed at the end, but
     not after an error of one of several processes: closing waits for all of them to finish what
     they were writing.
     """
+    kept = [policies.LatestN(keep), policies.CustomSteps(list(keep_steps))]
+    if keep_every:
+        kept.append(policies.EveryNSteps(keep_every))
     manager = ocp.CheckpointManager(
         (workdir / FOLDER).absolute(),
         options=ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(
-                [policies.LatestN(keep), policies.CustomSteps(list(keep_steps))]
-            ),
+            preservation_policy=policies.AnyPreservationPolicy(kept),
             create=True,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=True,
-            async_options=ocp.AsyncOptions(barrier_sync_fn=_wait_for_others),
+            async_options=ocp.AsyncOptions(
+                timeout_secs=math.ceil(60 * slow_minutes), barrier_sync_fn=_wait_for_others
+            ),
         ),
         handler_registry=_handlers(),
     )
@@ -129,13 +141,18 @@ def _check_space(manager: ocp.CheckpointManager, state: TrainState) -> None:
 
     All processes write to one folder, and go by the one that sees the least of it free.
     """
-    wanted = sum(x.nbytes for x in jax.tree.leaves(state))
+    wanted = size(state)
     free = float(distributed.gather(np.float32(shutil.disk_usage(manager.directory).free)).min())
     if free < wanted:
         raise UserError(
             f"{manager.directory}: the disk is full: a checkpoint takes {wanted / 1e6:,.0f} MB and "
             f"{free / 1e6:,.0f} MB are free; the last whole one is step {manager.latest_step()}"
         )
+
+
+def size(state: TrainState) -> int:
+    """Bytes of all its arrays."""
+    return sum(x.nbytes for x in jax.tree.leaves(state))
 
 
 def finish(manager: ocp.CheckpointManager) -> None:

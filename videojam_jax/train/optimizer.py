@@ -1,5 +1,7 @@
 """AdamW or Muon with clipping and warm-up, and the moving average of the parameters."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -33,6 +35,10 @@ DECAYING = ("kernel", "w_in", "w_out")
 # Root mean square of AdamW's updates, in learning rates: 0.2 to 0.4 where it was measured.
 MUON_RMS = 0.4
 
+# What counts as a usual gradient: a running mean of its norm over about so many steps, once there
+# were as many.
+USUAL_STEPS = 50
+
 
 def make_optimizer(options: OptimizerOptions) -> optax.GradientTransformation:
     """Clip by the global norm, then AdamW or Muon, whose decay is of matrices alone."""
@@ -42,7 +48,58 @@ def make_optimizer(options: OptimizerOptions) -> optax.GradientTransformation:
     ]
     if options.joint and options.motion_rate != 1:
         steps.append(optax.stateless(lambda updates, _: _new_rows(updates, options.motion_rate)))
-    return optax.chain(*steps)
+    optimizer = optax.chain(*steps)
+    return skipping(optimizer, options.skip_above) if options.skip_bad_steps else optimizer
+
+
+class Skipping(NamedTuple):
+    """The state of `skipping`: the usual norm, of how many steps, and whether the last was left
+    out."""
+
+    norm: jax.Array
+    count: jax.Array
+    skipped: jax.Array
+    inner: Any
+
+
+def skipping(
+    optimizer: optax.GradientTransformation, above: float
+) -> optax.GradientTransformation:
+    """`optimizer`, which leaves out a step whose gradient is not finite or far too long.
+
+    Its own state, and so the parameters, stay as they were. Far too long is a norm of more than
+    `above` running means of it.
+    """
+
+    def init(params):
+        return Skipping(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), bool),
+                        optimizer.init(params))  # fmt: skip
+
+    def update(gradients, state, params=None):
+        norm = optax.tree.norm(gradients).astype(jnp.float32)
+        long = (state.count >= USUAL_STEPS) & (norm > above * state.norm)
+        bad = ~jnp.isfinite(norm) | long
+        updates, inner = optimizer.update(gradients, state.inner, params)
+        count = state.count + 1
+        usual = state.norm + (norm - state.norm) / jnp.minimum(count, USUAL_STEPS)
+
+        def unless_bad(new, old):
+            return jax.tree.map(lambda n, o: jnp.where(bad, o, n), new, old)
+
+        updates = unless_bad(updates, jax.tree.map(jnp.zeros_like, updates))
+        old = state.norm, state.count, state.inner
+        usual, count, inner = unless_bad((usual, count, inner), old)
+        return updates, Skipping(usual, count, bad, inner)
+
+    return optax.GradientTransformation(init, update)
+
+
+def skipped(opt_state) -> dict[str, jax.Array]:
+    """`{"skipped": 1.0}` where the last step was left out, by any of the optimizers in use; empty
+    where none leaves any out."""
+    states = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, Skipping))
+    found = [state.skipped for state in states if isinstance(state, Skipping)]
+    return {"skipped": jnp.stack(found).any().astype(jnp.float32)} if found else {}
 
 
 def _adamw(options: OptimizerOptions) -> optax.GradientTransformation:

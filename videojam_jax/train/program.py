@@ -30,13 +30,16 @@ def optimizer_of(config: FrozenConfigDict) -> optax.GradientTransformation:
             "config.optimizer.rule = 'muon': its matrices are those of a trunk's blocks, which an "
             "autoencoder has none of; use adamw"
         )
-    return make_optimizer(
-        make(
-            OptimizerOptions,
-            config.optimizer,
-            total_steps=config.train.steps,
-            joint=not is_autoencoder(config) and config.model.motion,
-        )
+    return make_optimizer(optimizer_options(config))
+
+
+def optimizer_options(config: FrozenConfigDict) -> OptimizerOptions:
+    return make(
+        OptimizerOptions,
+        config.optimizer,
+        total_steps=config.train.steps,
+        joint=not is_autoencoder(config) and config.model.motion,
+        skip_bad_steps=config.train.skip_bad_steps > 0,
     )
 
 

@@ -2,12 +2,18 @@
 
 import contextlib
 import json
+import time
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
 from tensorboardX.proto.summary_pb2 import Summary
 
 from videojam_jax.files import write_whole
+
+# What is told of a line's steps only where there is something to tell: a gradient of so many
+# means, and a share of the time.
+SPIKE = 3.0
+WAITS = 0.02
 
 
 class RunLog:
@@ -26,7 +32,8 @@ class RunLog:
     def scalars(self, step: int, values: dict[str, float]) -> None:
         # A run does not end for a line that it could not write.
         try:
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            now = round(time.time(), 3)
+            self._file.write(json.dumps({"step": step, "time": now, **values}) + "\n")
             self._file.flush()
         except OSError as error:
             print(f"warning: {self._path}: step {step} is not in it ({error.strerror})", flush=True)
@@ -47,8 +54,8 @@ class RunLog:
 
 
 def describe(step: int, steps: int, values: dict[str, float], seconds_left: float) -> str:
-    """The line of one logging interval."""
-    parts = [f"step {step}/{steps}", f"loss {values['loss']:.4f}"]
+    """The line of one logging interval, with the time of day."""
+    parts = [time.strftime("%H:%M:%S"), f"step {step}/{steps}", f"loss {values['loss']:.4f}"]
     if "motion_loss" in values:
         parts.append(
             f"(appearance {values['appearance_loss']:.4f}, motion {values['motion_loss']:.4f})"
@@ -56,13 +63,24 @@ def describe(step: int, steps: int, values: dict[str, float], seconds_left: floa
     if "psnr" in values:
         flow = f", flow clips {values['psnr_flow']:.2f}" if "psnr_flow" in values else ""
         parts.append(f"(PSNR {values['psnr']:.2f}{flow} dB)")
-    parts.append(f"grad {values['grad_norm']:.3f}")
+    longest = values.get("grad_norm_max", 0.0)
+    spike = f" (at most {longest:.3g})" if longest > SPIKE * values["grad_norm"] else ""
+    parts.append(f"grad {values['grad_norm']:.3f}{spike}")
+    if values.get("skipped"):
+        parts.append(f"{values['skipped']:.0f} steps left out")
+    if "learning_rate" in values:
+        parts.append(f"rate {values['learning_rate']:.2e}")
     parts.append(f"{values['steps_per_second']:.2f} steps/s")
     for unit in ("tokens", "frames"):
         if f"{unit}_per_second_per_device" in values:
             parts.append(f"{values[f'{unit}_per_second_per_device']:,.0f} {unit}/s/device")
     if "mfu" in values:
         parts.append(f"MFU {values['mfu']:.1%}")
+    if values.get("data_wait", 0.0) > WAITS:
+        slowest = f", most in process {values['slowest_process']:.0f}" if "slowest_lag" in values else ""
+        parts.append(f"waits for data {values['data_wait']:.0%}{slowest}")
+    if "device_memory_gb" in values:
+        parts.append(f"memory {values['device_memory_gb']:.1f} GB")
     minutes, seconds = divmod(int(seconds_left), 60)
     hours, minutes = divmod(minutes, 60)
     parts.append(f"ETA {hours}:{minutes:02}:{seconds:02}")

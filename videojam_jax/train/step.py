@@ -10,7 +10,7 @@ from einops import rearrange
 from videojam_jax.diffusion.loss import LossOptions, joint_loss, noised_batch
 from videojam_jax.randomness import key_for
 from videojam_jax.text import Text
-from videojam_jax.train.optimizer import update_ema
+from videojam_jax.train.optimizer import skipped, update_ema
 from videojam_jax.train.state import TrainState
 
 
@@ -35,7 +35,8 @@ def make_step(
 
     The batch holds `video` and `motion` latents (`motion` is absent for a base
     model) and `text`; `null` is the encoding of the empty caption. The metrics are float32
-    scalars: `loss`, `appearance_loss`, `motion_loss`, `grad_norm`.
+    scalars: `loss`, `appearance_loss`, `motion_loss`, `grad_norm`, and `skipped` where the
+    optimizer may leave a step out.
     """
 
     def loss(params, noised):
@@ -54,7 +55,8 @@ def make_step(
         )
         (value, parts), gradients = _gradients(loss, state.params, noised, accumulate)
         state = updated(state, gradients, optimizer, ema_decay)
-        return state, {"loss": value, **parts, "grad_norm": optax.tree.norm(gradients)}
+        norm = optax.tree.norm(gradients)
+        return state, {"loss": value, **parts, "grad_norm": norm, **skipped(state.opt_state)}
 
     return step
 
