@@ -386,7 +386,8 @@ def test_dropped_frames_of_an_avi_are_no_cut(tmp_path, codec):
         container.mux(stream.encode())
     assert probe(path).duration == pytest.approx(13 / 24)
     shown = [max(i for i, place in enumerate(places) if place <= t) for t in range(13)]
-    assert numbers(read_video(path, np.arange(13) / 24)) == shown
+    for start in range(13):
+        assert numbers(read_video(path, np.arange(start, 13) / 24)) == shown[start:]
 
 
 def test_libav_writes_nothing_to_the_terminal(tmp_path):
