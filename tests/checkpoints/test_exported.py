@@ -13,12 +13,12 @@ import tiny_tae
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from videojam_jax.checkpoints.average import average_as_saved
 from videojam_jax.checkpoints.exported import FILE, METADATA
 from videojam_jax.checkpoints.names import flat
 from videojam_jax.checkpoints.read import (
     latest_step,
     latest_whole,
-    params_as_saved,
     place_of,
     read_architecture,
     restore_params,
@@ -87,12 +87,12 @@ def test_each_device_gets_the_part_that_it_is_asked_to_hold(base):
 def test_what_went_out_comes_in_and_goes_out_again_to_the_bit(base, tmp_path):
     _, average, folders = base
     convert(folders["bfloat16"], tmp_path / "ours")  # a checkpoint once more
-    there, _ = params_as_saved(tmp_path / "ours")
+    there = {x: np.asarray(y) for x, y in average_as_saved(tmp_path / "ours").arrays.items()}
     wanted = {name: x.astype(jnp.bfloat16) for name, x in flat(average).items()}
     again = load_file(shipped_runs.exported(tmp_path / "ours", tmp_path / "again") / FILE)
-    assert flat(there).keys() == wanted.keys() and len(again) == len(wanted)
+    assert there.keys() == wanted.keys() and len(again) == len(wanted)
     for name, x in wanted.items():
-        for found in (flat(there)[name], again[name.replace("/", ".")]):
+        for found in (there[name], again[name.replace("/", ".")]):
             assert (found.dtype, found.tobytes()) == (x.dtype, x.tobytes()), name
 
 
@@ -145,6 +145,8 @@ def test_an_autoencoder_is_the_run_s_with_its_latents_scale(tae):
         np.testing.assert_array_equal(getattr(found, name), wanted)
     # So clips that were prepared with the one are those of the other.
     assert frozen.fingerprints(found) == frozen.fingerprints(its)
+    file = shipped_runs.exported(run, run.with_name("alone.safetensors"))
+    assert frozen.fingerprints(frozen.autoencoder(tae_config(file))) == frozen.fingerprints(its)
 
 
 # --- what is refused ---

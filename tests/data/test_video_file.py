@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from numbered_videos import HEIGHT, WIDTH, make_video, numbered, numbers, packet_places
+from PIL import Image
 
+from videojam_jax.data import video_timing
 from videojam_jax.data.video_file import read_video, write_gif, write_mp4
 from videojam_jax.data.video_timing import VideoError, open_video, probe
 from videojam_jax.errors import UserError
@@ -240,6 +242,62 @@ def test_frames_that_change_size_are_refused_unless_they_are_fitted(tmp_path):
     assert numbers(read_video(path, fit=lambda frame: frame[:32])) == [0, 1, 2, 3]
 
 
+MOST_MEMORY = r"""
+import pathlib, re, sys
+import numpy as np
+from videojam_jax.data.video_file import read_video
+from videojam_jax.data.video_timing import VideoError, probe
+
+def most():
+    return int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
+
+before = most()
+try:
+    info = probe(sys.argv[1])
+    read_video(sys.argv[1], np.arange(3) / 24, info=info, fit=lambda frame: frame[:8, :8].copy())
+except VideoError as error:
+    print((most() - before) // 1024, error)
+"""
+
+
+def refused_within(megabytes, path):
+    """What is said of a file that is refused; that it took no more memory."""
+    command = [sys.executable, "-c", MOST_MEMORY, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    taken, said = done.stdout.split(" ", 1)
+    assert int(taken) < megabytes, done.stdout
+    return said
+
+
+@pytest.mark.parametrize("name", ["bomb.gif", "png.mov", "motion_jpeg.avi", "ffv1.mkv"])
+def test_a_small_file_of_enormous_frames_is_refused_before_they_are_decoded(tmp_path, name):
+    path = tmp_path / name
+    if name == "bomb.gif":
+        frames = [Image.new("P", (9000, 9000), colour) for colour in (1, 2, 3)]
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=40)
+    else:
+        codec = {"png.mov": "png", "motion_jpeg.avi": "mjpeg", "ffv1.mkv": "ffv1"}[name]
+        kind = {"png": "rgb24", "mjpeg": "yuvj420p", "ffv1": "yuv420p"}[codec]
+        make_video(path, codec, kind, frames=[np.zeros((9000, 9000, 3), np.uint8)])
+    assert path.stat().st_size < 2_000_000
+    said = refused_within(100, path)  # one frame is 81 million pixels
+    assert "too large to decode" in said and "at most 35.7 million pixels are read" in said
+
+
+def test_a_frame_that_is_larger_than_the_header_says_is_refused_too(tmp_path, monkeypatch):
+    path = make_video(tmp_path / "a.mov", "mjpeg", "yuvj420p", count=3)
+    info = probe(path)
+    monkeypatch.setitem(video_timing._OPEN_OPTIONS, "max_pixels", str(WIDTH * HEIGHT - 1))
+    with pytest.raises(VideoError, match="damaged"):
+        read_video(path, info=info)
+
+
+def test_8k_is_read(tmp_path):
+    image = np.zeros((4352, 8192, 3), np.uint8)
+    path = make_video(tmp_path / "8k.mkv", "mjpeg", "yuvj420p", frames=[image])
+    assert len(read_video(path, fit=lambda frame: frame[:8, :8].copy(), at_least=(8, 8))) == 1
+
+
 def test_a_sound_file_has_no_video_stream(tmp_path):
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
@@ -328,7 +386,8 @@ def test_dropped_frames_of_an_avi_are_no_cut(tmp_path, codec):
         container.mux(stream.encode())
     assert probe(path).duration == pytest.approx(13 / 24)
     shown = [max(i for i, place in enumerate(places) if place <= t) for t in range(13)]
-    assert numbers(read_video(path, np.arange(13) / 24)) == shown
+    for start in range(13):
+        assert numbers(read_video(path, np.arange(start, 13) / 24)) == shown[start:]
 
 
 def test_libav_writes_nothing_to_the_terminal(tmp_path):

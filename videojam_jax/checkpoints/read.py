@@ -1,6 +1,7 @@
 """What is read of a run's last checkpoint, or of converted weights.
 
-A folder may hold, in the place of checkpoints, one file of weights (`exported.py`).
+A folder may hold, in the place of checkpoints, one file of weights (`exported.py`), and such a
+file may stand in its place.
 """
 
 import contextlib
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from videojam_jax.checkpoints import exported
@@ -19,6 +19,7 @@ from videojam_jax.differences import differences
 from videojam_jax.errors import MayPass, UserError, first_line, may_pass
 
 FOLDER = "checkpoints"
+NO_ARCHITECTURE = "it says nothing of its architecture"
 AT_ONCE = 2  # GB that are being read, beside the largest array
 
 
@@ -28,9 +29,17 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def weights_file(folder: Path) -> Path | None:
-    """The one file of weights that a folder has in the place of checkpoints."""
-    path = folder / exported.FILE
+    """The one file of weights that a folder has in the place of checkpoints, or that it is."""
+    path = folder if exported.is_export(folder) else folder / exported.FILE
     return path if path.is_file() and not is_checkpoint(folder) else None
+
+
+def config_file(workdir: Path) -> Path:
+    """Where the config of a run lies: beside its weights, or in their file."""
+    beside, file = workdir / "config.json", weights_file(workdir)
+    if beside.is_file() or file is None:
+        return beside
+    return file if file == workdir or exported.config_in(file) is not None else beside
 
 
 def all_steps(workdir: Path) -> list[int]:
@@ -132,12 +141,12 @@ def restore_params(
     """
     if file := weights_file(workdir):
         arrays, about = exported.arrays_and_about(file)
-        step = _one_of([about["step"]], step, file)
+        step = one_of([about["step"]], step, file)
         _check_same(file, about["architecture"], architecture)
         _check_shapes(file, arrays, flat(abstract_params))
         return exported.placed(arrays, abstract_params), step
     manager = open_existing(workdir)
-    step = _one_of(sorted(manager.all_steps()), step, workdir / FOLDER)
+    step = one_of(sorted(manager.all_steps()), step, workdir / FOLDER)
     check_architecture(manager, step, architecture)
     has_both = (manager.directory / str(step) / "params").is_dir()
     item = "params" if has_both and not ema else "ema_params"
@@ -148,7 +157,7 @@ def restore_params(
     return params, step
 
 
-def _one_of(steps: list[int], wanted: int | None, place: Path) -> int:
+def one_of(steps: list[int], wanted: int | None, place: Path) -> int:
     """The step that is wanted, the last one if none is; UserError when it is not there."""
     if wanted is not None and wanted not in steps:
         raise UserError(f"{place}: no step {wanted}; there are {steps}")
@@ -159,7 +168,7 @@ def check_architecture(manager: ocp.CheckpointManager, step: int, architecture: 
     """UserError where a checkpoint is of another architecture than the config's."""
     saved = read_json(manager, step, "architecture")
     if saved is None:
-        raise Damaged(manager.directory / str(step), "it says nothing of its architecture")
+        raise Damaged(manager.directory / str(step), NO_ARCHITECTURE)
     _check_same(manager.directory / str(step), saved, architecture)
 
 
@@ -197,23 +206,6 @@ def load_params(workdir: Path, abstract: Any) -> tuple[Any, dict[str, Any] | Non
     handler = ocp.StandardCheckpointHandler(restore_concurrent_gb=AT_ONCE + largest / 1e9)
     with reading(folder.parent):
         return handler.restore(folder, args=ocp.args.StandardRestore(abstract)), latent
-
-
-def params_as_saved(workdir: Path) -> tuple[dict[str, Any], Any]:
-    """The averaged parameters as NumPy arrays of the dtypes they were saved in."""
-    manager = open_existing(workdir)
-    step = manager.latest_step()
-    folder = manager.directory / str(step)
-    latent = read_json(manager, step, "latent")
-    manager.close()
-    with reading(folder), ocp.PyTreeCheckpointer() as reader:
-        known = saved_shapes(folder / "ema_params")
-        # As NumPy's: the devices that wrote it may be more than there are here.
-        kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), known)
-        params = reader.restore(
-            folder / "ema_params", args=ocp.args.PyTreeRestore(restore_args=kinds)
-        )
-    return params, latent
 
 
 def saved_shapes(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,8 @@
-"""The tensors of a safetensors file, each read only when asked for, and by slices."""
+"""Safetensors files that are never in memory as a whole: neither when read nor when written."""
 
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401 NumPy learns bfloat16 from it
@@ -23,6 +26,8 @@ _DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
+_NAMES = {np.dtype(name): short for short, name in _DTYPES.items()}
+PIECE = 16 * 2**20  # bytes that are cast and written at once
 
 
 class Sliced:
@@ -57,3 +62,46 @@ def open_safetensors(path: Path) -> tuple[dict[str, Sliced], dict[str, str]]:
             f"{path}: it holds numbers of the kind {error}, which are not read here; known are "
             f"{', '.join(_DTYPES)}"
         ) from error
+
+
+def write_safetensors(
+    path: Path,
+    known: Mapping[str, tuple[tuple[int, ...], np.dtype]],
+    arrays: Iterable[np.ndarray],
+    metadata: Mapping[str, str],
+) -> None:
+    """Writes tensors to a new file, one after the other.
+
+    The library's own writer wants all of them at once.
+
+    Args:
+      known: of each tensor its shape and the dtype it is to have, those of larger numbers first,
+        so that each lies in the file as a machine reads it best.
+      arrays: their numbers, in this order, of any dtype; no more of them are taken.
+    """
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    place = 0
+    for name, (shape, dtype) in known.items():
+        end = place + math.prod(shape) * dtype.itemsize
+        header[name] = {
+            "dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [place, end]
+        }  # fmt: skip
+        place = end
+    said = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    said += b" " * (-len(said) % 8)
+    with path.open("xb") as file:
+        file.write(len(said).to_bytes(8, "little") + said)
+        arrays = iter(arrays)
+        for name, (shape, dtype) in known.items():
+            array = next(arrays)
+            if array.shape != shape:
+                raise ValueError(f"{name} is {array.shape}, where {shape} is announced")
+            file.writelines(_pieces(array, dtype))
+            del array  # before the next one is made
+
+
+def _pieces(array: np.ndarray, dtype: np.dtype) -> Iterator[bytes]:
+    rows = array if array.ndim else array[None]
+    step = max(1, PIECE // max(1, math.prod(rows.shape[1:]) * dtype.itemsize))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step].astype(dtype, copy=False).tobytes()

@@ -6,9 +6,7 @@ wherever a trained run may, and the other way round.
 """
 
 import asyncio
-import dataclasses
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +14,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from videojam_jax.checkpoints.later import Later
 from videojam_jax.checkpoints.read import FOLDER
 from videojam_jax.errors import UserError, caused, first_line
 
 # Bytes: whoever reads a part of an array reads whole chunks of it.
 CHUNK = 64 * 2**20
 TOGETHER = 16 * 2**20  # bytes of arrays that are written at the same time
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Later:
-    """An array that is made when it is written, and not kept."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    make: Callable[[], np.ndarray]
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return self.make()
 
 
 class _InTurn(ocp.type_handlers.NumpyHandler):

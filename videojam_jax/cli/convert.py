@@ -16,13 +16,15 @@ def words(parser) -> None:
         "--out",
         required=True,
         metavar="TO",
-        help="a folder; or FILE.safetensors. A run's folder has its weights and config and stands "
-        "for it",
+        help="a folder; or FILE.safetensors. Either stands for a run, with its weights and config",
     )
     parser.add_argument(
         "--model",
         choices=("raft", "wan_vae", "t5", "clip"),
         help="of public weights; default: found out",
+    )
+    parser.add_argument(
+        "--step", type=int, help="of a run's checkpoint; default: the last whole one"
     )
     parser.add_argument(
         "--dtype",
@@ -39,5 +41,12 @@ def run(arguments) -> None:
     from videojam_jax.convert.job import convert
 
     source, out = run_folder(arguments.source), Path(arguments.out)
-    for path in convert(source, out, kind=arguments.model, dtype=arguments.dtype, tell=print):
+    for path in convert(
+        source,
+        out,
+        kind=arguments.model,
+        dtype=arguments.dtype,
+        step=arguments.step,
+        tell=print,
+    ):
         print(f"wrote {path}")

@@ -8,7 +8,11 @@ from videojam_jax.errors import UserError
 
 
 def words(parser) -> None:
-    add_workdir(parser, "of the trained run; or builtin:NAME, weights that come with the package")
+    add_workdir(
+        parser,
+        "of the trained run; or what `convert` wrote of it, a folder or a file *.safetensors; or "
+        "builtin:NAME, weights that come with the package",
+    )
     parser.add_argument("--prompt", action="append", default=[], help="may be given several times")
     parser.add_argument(
         "--prompts", metavar="FILE", help="a prompt a line, a table, or motion64, a set of ours"
@@ -18,21 +22,24 @@ def words(parser) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="default: WORKDIR/samples/prompts; sample_out/NAME/samples/prompts of builtin:NAME",
+        help="default: WORKDIR/samples/prompts; of a file or builtin:NAME "
+        "sample_out/NAME/samples/prompts",
     )
     add_processes(parser)
 
 
 def run(arguments) -> None:
     from videojam_jax.checkpoints.builtin import in_package, run_folder
+    from videojam_jax.checkpoints.read import config_file
     from videojam_jax.config import loading
 
     workdir = run_folder(arguments.workdir)
-    path = workdir / "config.json"
+    path = config_file(workdir)
     config = of_clips(loading.load_resolved(path, arguments.overrides), path)
     prompts = _prompts(arguments)
-    # Nothing is written into the package.
-    home = Path("sample_out") / workdir.name if in_package(workdir) else workdir
+    home = workdir
+    if in_package(workdir) or workdir.is_file():  # nothing is written into the package
+        home = Path("sample_out") / workdir.name.partition(".safetensors")[0]
     out = Path(arguments.out) if arguments.out else home / "samples" / "prompts"
     start(arguments, home, guard=True)
     from videojam_jax.sample.job import sample

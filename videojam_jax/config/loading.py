@@ -17,6 +17,7 @@ from typing import Any
 import ml_collections
 
 from videojam_jax.checkpoints.builtin import is_builtin, run_folder
+from videojam_jax.checkpoints.exported import config_in, is_export
 from videojam_jax.config.experiment import ExperimentConfig
 from videojam_jax.config.schema import REPLACED, AutoencoderConfig, Config
 from videojam_jax.errors import UserError, first_line
@@ -109,6 +110,23 @@ def load_resolved(
 
 def _saved(path: Path) -> dict:
     """The tree of a run's config as it is on disk."""
+    tree = _of_weights(path) if is_export(path) else _of_file(path)
+    _translate(tree)
+    return tree
+
+
+def _of_weights(path: Path) -> dict:
+    """The config that weights tell of the run they are of."""
+    tree = config_in(path)
+    if not isinstance(tree, dict):
+        raise UserError(
+            f"{path}: it says nothing of its run's config; `videojam convert RUN --out TO` writes "
+            "weights that do"
+        )
+    return tree
+
+
+def _of_file(path: Path) -> dict:
     try:
         tree = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -119,7 +137,6 @@ def _saved(path: Path) -> dict:
         raise UserError(f"{path}: not JSON: {first_line(error)}; {ANEW}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: no sections of keys; {ANEW}")
-    _translate(tree)
     return tree
 
 

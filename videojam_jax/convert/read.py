@@ -19,7 +19,6 @@ from videojam_jax.errors import UserError
 PIECE = 16 * 2**20  # bytes of a file that are read at once, to be cast
 
 
-
 def read(
     tensors: Tensors,
     rows: Sequence[Row],
@@ -103,6 +102,12 @@ def as_found(tensors: Tensors, rows: Sequence[Row]) -> list[Row]:
         there = (name for name in names if (name.format(0) if row.stack else name) in tensors)
         found.append(dataclasses.replace(row, public=next(there, row.public), also=names))
     return found
+
+
+def kept(there: np.dtype, dtype: str | None) -> np.dtype:
+    """What an array is kept as: as it is, or as asked for if it is of floating point."""
+    is_float = jnp.issubdtype(there, jnp.floating)
+    return np.dtype(dtype) if dtype and is_float else np.dtype(there)
 
 
 def dtype_in(tensors: Tensors, row: Row) -> np.dtype:

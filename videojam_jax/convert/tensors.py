@@ -1,6 +1,5 @@
 """The tensors of a file of weights, by name, each read only when asked for, and by slices."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from videojam_jax.checkpoints.index import read_index
 from videojam_jax.checkpoints.safetensors_file import open_safetensors
 from videojam_jax.convert.torch_file import open_torch_file
-from videojam_jax.errors import UserError, first_line
+from videojam_jax.errors import UserError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _INDEX = ".safetensors.index.json"
@@ -99,23 +99,12 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _from_index(path: Path) -> dict[str, Tensor]:
-    try:
-        places = dict(json.loads(path.read_bytes())["weight_map"])
-        names = sorted(set(places.values()))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: not an index of files of weights, whose \"weight_map\" tells each tensor's "
-            f"file ({type(error).__name__}: {first_line(error)})"
-        ) from error
+    places = read_index(path)
     parts = {}
-    for part in names:
-        if not (path.parent / part).is_file():
-            raise UserError(f"{path}: its part {part} is missing")
-        if part.endswith(".safetensors"):
-            parts[part], _ = open_safetensors(path.parent / part)
-        else:
-            parts[part] = open_torch_file(path.parent / part)
-    missing = [name for name, part in places.items() if name not in parts[part]]
-    if missing:
-        raise UserError(f"{path}: {missing[0]} is not in {places[missing[0]]}, where it should be")
+    for part in sorted(set(places.values())):
+        is_safe = part.suffix == ".safetensors"
+        parts[part] = open_safetensors(part)[0] if is_safe else open_torch_file(part)
+    for name, part in places.items():
+        if name not in parts[part]:
+            raise UserError(f"{path}: {name} is not in {part.name}, where it should be")
     return {name: parts[part][name] for name, part in places.items()}

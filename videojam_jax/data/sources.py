@@ -20,6 +20,7 @@ import numpy as np
 from videojam_jax.data import fit
 from videojam_jax.data.captions import read_captions
 from videojam_jax.data.clip import BadClip, Clip, ClipSpec, checked, clips_in, stride, too_short
+from videojam_jax.data.onward import Onward
 from videojam_jax.data.simulate import Options, Scenery, SimulatedOptions, simulate
 from videojam_jax.data.video_file import read_video
 from videojam_jax.data.video_timing import VideoError, VideoInfo, probe
@@ -60,6 +61,7 @@ class Folder:
           UserError: there is no such folder, or nothing in it can be used.
         """
         self._root, self._spec = Path(path), spec
+        self._onward = Onward(stride(spec) / spec.fps)
         fit.crop_position(spec, "")
         if not self._root.is_dir():
             what = "is not a folder" if self._root.exists() else "there is no such folder"
@@ -126,6 +128,7 @@ class Folder:
                 info=file.info,
                 fit=cover,
                 at_least=(spec.height, spec.width),
+                opened=self._onward.opened_at,
             )
         except VideoError as error:
             raise BadClip(source_id, str(error)) from error

@@ -1,6 +1,8 @@
 """Reading the frames of a video file, and writing mp4 and gif files whole or not at all."""
 
 import contextlib
+import dataclasses
+import functools
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +26,43 @@ from videojam_jax.files import write_whole
 _SEEK_BACK = (0.0, 1.0, 5.0, 30.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A decoded frame.
+
+    Attributes:
+      start: when it is shown, in the container's seconds.
+      duration: for how long; 0 where it is not told.
+      is_corrupt: whether it was decoded from damaged data.
+      picture: gives what is meant to be seen, uint8 `[h, w, 3]`; made once.
+    """
+
+    start: float
+    duration: float
+    is_corrupt: bool
+    picture: Callable[[], np.ndarray]
+
+
+@contextlib.contextmanager
+def opened_at(
+    path: str | os.PathLike,
+    info: VideoInfo,
+    at_least: tuple[int, int] | None,
+    first: float,
+    seek: float | None,
+) -> Iterator[Iterator[Shown]]:
+    """Give the frames of a file in the order shown.
+
+    Args:
+      first: container seconds of what is wanted first, for those who take this one's place.
+      seek: begin at the keyframe before this time, where the file allows; None: at the start.
+    """
+    with open_video(path, info.stream) as (container, stream):
+        if seek is not None and not is_sequential(container, stream):
+            container.seek(int(seek / info.tick), stream=stream)
+        yield all_shown(container, stream, at_least)
+
+
 def read_video(
     path: str | os.PathLike,
     times: Sequence[float] | Float[np.ndarray, "t"] | None = None,
@@ -31,14 +70,15 @@ def read_video(
     info: VideoInfo | None = None,
     fit: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
     at_least: tuple[int, int] | None = None,
+    opened: Callable[..., contextlib.AbstractContextManager[Iterator[Shown]]] = opened_at,
 ) -> UInt8[np.ndarray, "t h w 3"]:
     """The frames shown at the wanted times, as RGB, upright and with square pixels.
 
     For each time the frame on screen then is taken: the last one whose own time has
     come. So a variable frame rate is honoured, and a frame may be taken several times
     or not at all. Reading starts at the keyframe before the first time, not at the
-    start of the file (avi and gif apart, whose frames cannot be placed from the
-    middle). Transparency is laid over black.
+    start of the file, but for files that `is_sequential` tells. Transparency is laid
+    over black.
 
     Args:
       times: seconds after the first frame, increasing; None for every frame once.
@@ -47,6 +87,8 @@ def read_video(
         frame need not stay in memory); must give frames of one size.
       at_least: rows and columns that `fit` makes use of: frames of two, four or eight
         times as many and more come to it shrunk by that factor, which saves time.
+      opened: where frames at `times` come from; `Onward.opened_at` reads clip after clip of a
+        file without beginning anew.
 
     Raises:
       VideoError: the file cannot be decoded, or ends before the last of `times`.
@@ -54,25 +96,24 @@ def read_video(
     info = info or probe(path)
     if times is None:
         with open_video(path, info.stream) as (container, stream):
-            pixels = _pixels_of(stream, at_least)
-            frames = [fit(pixels(frame)) for _, _, frame in _decode(container, stream)]
-        return _stacked(frames)
+            return _stacked([fit(x.picture()) for x in all_shown(container, stream, at_least)])
     wanted = info.start + np.asarray(times, np.float64)
+    start = functools.partial(opened, path, info, at_least, wanted[0])
     for back in _SEEK_BACK:
         if wanted[0] - back <= info.start:
             break
         # Some streams cannot be decoded from the middle: then the way from the start decides.
         with contextlib.suppress(VideoError):
-            frames = _frames_at(path, wanted, info, fit, at_least, seek=wanted[0] - back)
+            frames = _frames_at(start, wanted, info, fit, seek=wanted[0] - back)
             if frames is not None:
                 return frames
-    frames = _frames_at(path, wanted, info, fit, at_least, seek=None)
+    frames = _frames_at(start, wanted, info, fit, seek=None)
     if frames is None:
         raise VideoError(f"its first frames are missing: nothing is shown at {times[0]:.3f} s")
     return frames
 
 
-def _frames_at(path, wanted, info, fit, at_least, seek: float | None):
+def _frames_at(start, wanted, info, fit, seek: float | None):
     """The frames shown at `wanted` (container seconds); None where decoding began too late.
 
     Raises:
@@ -82,28 +123,25 @@ def _frames_at(path, wanted, info, fit, at_least, seek: float | None):
     taken = []
     previous, image, end = None, None, 0.0
 
-    def take(frame):
+    def take(shown: Shown):
         nonlocal image  # of `previous`, made when it is first wanted
         if image is None:
-            if frame.is_corrupt:
+            if shown.is_corrupt:
                 at = wanted[len(taken)] - info.start
                 raise VideoError(f"the frame shown at {at:.3f} s is damaged")
-            image = fit(pixels(frame))
+            image = fit(shown.picture())
         taken.append(image)
 
-    with open_video(path, info.stream) as (container, stream):
-        pixels = _pixels_of(stream, at_least)
-        if seek is not None and container.format.name not in ("avi", "gif"):
-            container.seek(int(seek / info.tick), stream=stream)
+    with start(seek) as frames:
         late = interval if seek is None else info.rounding
-        for start, duration, frame in _decode(container, stream):
-            if previous is None and start > wanted[0] + late:
+        for shown in frames:
+            if previous is None and shown.start > wanted[0] + late:
                 return None
-            while previous is not None and wanted[len(taken)] < start - info.rounding:
+            while previous is not None and wanted[len(taken)] < shown.start - info.rounding:
                 take(previous)
                 if len(taken) == len(wanted):
                     return _stacked(taken)
-            previous, image, end = frame, None, start + (duration or interval)
+            previous, image, end = shown, None, shown.start + (shown.duration or interval)
         # The last frame is shown until its end, which some containers leave vague.
         end += interval / 2
         while previous is not None and len(taken) < len(wanted) and wanted[len(taken)] < end:
@@ -120,6 +158,29 @@ def _stacked(frames: list[np.ndarray]) -> UInt8[np.ndarray, "t h w 3"]:
     if len({frame.shape for frame in frames}) > 1:
         raise VideoError("its frames change size")
     return np.stack(frames)
+
+
+def is_sequential(container, stream) -> bool:
+    """Whether frames can be placed only by decoding the file from its start.
+
+    A gif keeps of a frame what changed. avi stores when packets are decoded and not when their
+    frames are shown, which is the same only for codecs that do not reorder them.
+    """
+    if container.format.name == "avi":
+        return stream.codec_context.codec.reorder
+    return container.format.name == "gif"
+
+
+def all_shown(container, stream, at_least: tuple[int, int] | None) -> Iterator[Shown]:
+    """Every frame from here on, in the order shown.
+
+    Args:
+      at_least: as `read_video` has it.
+    """
+    pixels = _pixels_of(stream, at_least)
+    for start, duration, frame in _decode(container, stream):
+        picture = functools.cache(functools.partial(pixels, frame))
+        yield Shown(start, duration, frame.is_corrupt, picture)
 
 
 def _decode(container, stream) -> Iterator[tuple[float, float, av.VideoFrame]]:

@@ -14,9 +14,18 @@ import stat
 import av
 from av.stream import Disposition
 
+# Pixels of a frame: 8192 x 4352, what the highest levels of HEVC and AV1 allow. A small file may
+# have any number of them, and a frame takes up to 24 bytes a pixel on the way to its clip.
+MOST_PIXELS = 8192 * 4352
+
 # Only the containers a video folder is meant to hold, and only local files: libav
 # would otherwise take a text file for a playlist and open the addresses in it.
-_OPEN_OPTIONS = {"format_whitelist": "mov,matroska,avi,gif", "protocol_whitelist": "file"}
+# The last one is for decoders: to open some files is to decode their first frame.
+_OPEN_OPTIONS = {
+    "format_whitelist": "mov,matroska,avi,gif",
+    "protocol_whitelist": "file",
+    "max_pixels": str(MOST_PIXELS),
+}
 # Titles and comments in a broken encoding are no reason to refuse a video. PyAV has no
 # such argument any more from version 19 on.
 _TOLERANT = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -86,11 +95,17 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     the other containers are walked through.
 
     Raises:
-      VideoError: not a video, no video stream, no frames, cut off, or of a codec or in
-        colours that cannot be read.
+      VideoError: not a video, no video stream, no frames, cut off, too large, or of a codec or
+        in colours that cannot be read.
     """
     with open_video(path) as (container, stream):
         context = stream.codec_context
+        if not 0 < context.width * context.height <= MOST_PIXELS:
+            # libav tells no size of what it would not open.
+            raise VideoError(
+                "its frames are too large to decode, or of no size: at most "
+                f"{MOST_PIXELS / 1e6:.1f} million pixels are read (8K)"
+            )
         if context.codec_tag in _DOLBY_VISION and context.color_trc == _NO_CURVE:
             raise VideoError("Dolby Vision without a standard picture (profile 5)")
         info = None
@@ -124,7 +139,10 @@ def open_video(path: str | os.PathLike, stream: int | None = None):
         open(path, "rb").close()  # what the system objects to, it says here
         with _opened(path) as container:
             opened = True
-            yield container, _video_stream(path, container, stream)
+            found = _video_stream(path, container, stream)
+            # Also of a frame that is larger than the header says.
+            found.codec_context.options = {"max_pixels": _OPEN_OPTIONS["max_pixels"]}
+            yield container, found
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(_in_words(error, opened)) from error
 
