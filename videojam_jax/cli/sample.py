@@ -26,6 +26,7 @@ def words(parser) -> None:
 def run(arguments) -> None:
     from videojam_jax.checkpoints.builtin import in_package, run_folder
     from videojam_jax.config import loading
+    from videojam_jax.config.shared import shared
 
     workdir = run_folder(arguments.workdir)
     path = workdir / "config.json"
@@ -34,7 +35,8 @@ def run(arguments) -> None:
     # Nothing is written into the package.
     home = Path("sample_out") / workdir.name if in_package(workdir) else workdir
     out = Path(arguments.out) if arguments.out else home / "samples" / "prompts"
-    start(arguments, home, guard=True)
+    given = {"--prompt": prompts, "--seed": arguments.seed, "--step": arguments.step}
+    start(arguments, home, {**shared(config), **given}, guard=True)
     from videojam_jax.sample.job import sample
 
     for path in sample(config, workdir, prompts, arguments.seed, out, arguments.step):

@@ -5,7 +5,7 @@ import dataclasses
 from ml_collections import FrozenConfigDict
 
 from videojam_jax.diffusion.loss import LossOptions
-from videojam_jax.keys import REQUIRED, TRAINING, config_key, make
+from videojam_jax.keys import HOST, REQUIRED, TRAINING, config_key, make
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,14 +68,16 @@ class RunOptions:
         (), "of checkpoints that are saved too, and kept beside the last ones", minimum=1
     )
     sample_every: int = config_key(0, "steps between sample clips; 0: none", minimum=0)
-    loader_threads: int = config_key(2, "threads that read records", minimum=1)
+    loader_threads: int = config_key(2, "threads that read records", minimum=1, tags=(HOST,))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainOptions(RunOptions):
     """A run on prepared clips, `config.train`."""
 
-    dataset: str = config_key(REQUIRED, "prepared clips; a relative path starts at the workdir")
+    dataset: str = config_key(
+        REQUIRED, "prepared clips; a relative path starts at the workdir", tags=(HOST,)
+    )
     accumulate: int = config_key(
         1, "parts of a batch done one after the other, to save memory", minimum=1
     )
