@@ -1,6 +1,5 @@
 """Processes that would not run the same are told apart; with real ones, whose files differ."""
 
-import pathlib
 import re
 import shutil
 import sys
