@@ -5,15 +5,17 @@ import json
 import pathlib
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import tiny_run
+import tiny_tae
 
 from videojam_jax.config import loading, preparing
 from videojam_jax.data import loader, manifest
 from videojam_jax.differences import flat
 from videojam_jax.errors import UserError
-from videojam_jax.train import prepared
+from videojam_jax.train import generation, prepared
 
 PAPER = loading.load(str(tiny_run.ROOT / "configs" / "videojam_4b.py"))
 
@@ -121,6 +123,18 @@ def test_an_autoencoder_of_other_weights_does_not_show_the_clips():
     prepared.check_weights(of_settings({}), ["c3"])
     with pytest.raises(UserError, match="fingerprint a1.*autoencoder.weights .c3.*sample_every"):
         prepared.check_weights(dataset, ["c3"])
+
+
+def test_weights_that_show_samples_are_compared_with_those_that_encoded_the_clips(tmp_path):
+    words = [*tiny_tae.READER, "--config.autoencoder.weights=random", "--config.source.clips=2"]
+    status, said = run("prepare", tmp_path / "data", *words)
+    assert status == 0, said
+    config, dataset = tiny(*words), loader.open_dataset(tmp_path / "data")
+    with jax.transfer_guard("disallow"):  # as `train` forbids it
+        generation.sample_writer(config, tmp_path, dataset)
+    dataset.manifest["settings"]["weights"] = ["others"]
+    with pytest.raises(UserError, match="prepared with other weights .of fingerprint others"):
+        generation.sample_writer(config, tmp_path, dataset)
 
 
 # --- are they those that the run began with? ----------------------------------------------------
