@@ -18,7 +18,7 @@ MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
 NARROWER = {
     "lock": {"files"},
     "diffusion": {"keys", "text"},
-    "parallel": {"keys", "randomness"},
+    "parallel": {"differences", "keys", "randomness"},
     "terminal": {"parallel"},
     "checkpoints": {"differences", "keys"},
     "models": {"keys", "text"},

@@ -26,6 +26,7 @@ CLIPS = "clips"  # shapes prepared clips: another value asks for another folder
 MODEL = "model"  # fixes the shapes of the parameters, or what their latents mean
 SAMPLES = "samples"  # shapes a sampled clip
 TRAINING = "training"  # what a training is made of; the rest may change while it lasts
+HOST = "host"  # of a machine: may differ between the processes of one run
 
 # In place of a path of weights: random ones, for a try; before a name, those of the package.
 RANDOM = "random"
@@ -52,7 +53,7 @@ class Key:
       below: as `maximum`, but less than that.
       choices: the values there are; of a tuple, for each of its values.
       path: of a file or folder (or several); a relative one is made absolute.
-      tags: what it matters for: CLIPS, MODEL, SAMPLES, TRAINING.
+      tags: what it matters for: CLIPS, MODEL, SAMPLES, TRAINING; HOST.
       default: from the field; `REQUIRED` where it has none.
       kind, length: from the field: the type, and of a tuple how many values.
     """

@@ -10,7 +10,7 @@ import tiny_run
 
 from videojam_jax.config import loading, sampling
 from videojam_jax.errors import UserError
-from videojam_jax.experiments import guidance, sampling_stages, store
+from videojam_jax.experiments import guidance, job, sampling_stages, store
 from videojam_jax.experiments.setting import Setting
 
 SWEEP = ["--config.experiment.w_text=(2.0,)", "--config.experiment.w_motion=(0.0,1.0)",
@@ -361,3 +361,19 @@ def test_a_base_shares_videojam_s_clips_however_these_encode_motion(tmp_path):
     other = {"runs.base": "../quickstart.py:base"}
     with pytest.raises(UserError, match="base = .*/quickstart.py:base: its clips, autoencoder or t"):
         Setting(loading.load_experiment(path, other), tmp_path).check()
+
+
+def test_processes_compare_what_stands_in_the_configs_of_the_runs(tmp_path):
+    path = tiny_run.experiment("ablation")[-1]
+
+    def facts(**overrides):
+        return job.facts(loading.load_experiment(path, overrides), tmp_path)
+
+    one = facts()
+    assert one["config.clips"] and one["base's config.train.steps"]
+    assert not [name for name in one if name.startswith("config.runs.")], "where they lie"
+    other = facts(**{"change.train.batch_size": "2"})
+    assert {name for name in other if other[name] != one.get(name)} == {
+        "config.change.train.batch_size",
+        *(f"{kind}'s config.train.batch_size" for kind in ("base", "control", "videojam")),
+    }

@@ -3,13 +3,11 @@
 import collections
 import json
 import shutil
-import types
 
 import jax
 import pytest
 import tiny_run
 
-from videojam_jax.config import loading, preparing
 from videojam_jax.train import generation
 
 
@@ -64,25 +62,6 @@ def test_missing_clips_are_named(data):
 def test_clips_of_another_shape_are_named(data):
     done = train("--workdir", data / "y", "--config.clip.frames=8")
     refused(done, "(4, 4, 4, 48)", "(8, 4, 4, 48)", "prepare")
-
-
-def test_clips_of_another_flow_or_reading_are_told_of():
-    # The paper's config, and a folder that was prepared for it with what once was the default.
-    config = loading.load(str(tiny_run.ROOT / "configs" / "videojam_4b.py"))
-    settings = preparing.preparation(config)
-
-    def told(settings):
-        dataset = types.SimpleNamespace(folder="data", manifest={"settings": settings})
-        return generation._other_settings(dataset, config)
-
-    assert told(settings) == told({}) == []
-    del settings["config"]["text"]["reads"]
-    settings["config"]["motion"]["flow"] = "dis"
-    settings["config"]["motion"]["latent_mean"] = [0.5]
-    flow, mean, reads = told(settings)
-    assert "config.motion.latent_mean = [0.5], where this config says []" in mean
-    assert "data was prepared with config.motion.flow = 'dis', where this config says 'ra" in flow
-    assert "config.text.reads = [], where this config says ['prompt', 'quoted', 'prompt']" in reads
 
 
 def test_a_step_that_does_not_fit_into_memory_is_not_tried_again_and_again(data, monkeypatch):

@@ -93,7 +93,7 @@ def test_what_is_shown_on_the_way_is_of_the_average_or_not_and_of_the_run_s_seed
 ):
     shown = []
 
-    def make_writer(config):
+    def make_writer(config, autoencoder):
         return lambda *given: shown.append(given)
 
     monkeypatch.setattr(generation, "make_writer", make_writer)

@@ -25,7 +25,8 @@ def run(arguments) -> int | None:
     if arguments.dry_run:
         print("\n".join(experiment.outline(config, workdir)))
         return None
-    with start_alone(arguments, workdir_at(workdir), experiment.folders(config, workdir)):
+    folders, facts = experiment.folders(config, workdir), experiment.facts(config, workdir)
+    with start_alone(arguments, workdir_at(workdir), facts, folders):
         paths = experiment.evaluate(config, workdir, tell=say)
     if paths is None:
         print(f"stopped by a signal; what was finished is kept in {workdir}; run the same command "

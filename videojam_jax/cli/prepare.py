@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from videojam_jax.cli.start import start, workdir_at
+from videojam_jax.cli.start import start_apart, workdir_at
 from videojam_jax.cli.words import add_config, add_processes, add_workdir, config_of_clips
 
 
@@ -23,7 +23,7 @@ def run(arguments) -> None:
     config = config_of_clips(arguments)
     workdir = workdir_at(arguments.workdir)
     # Each process fills shards of its own: the loss of one must not end the others.
-    launch = start(arguments, workdir, join=False)
+    launch = start_apart(arguments, workdir)
     source = preparing.source(config)
     if arguments.preview is not None:
         from videojam_jax.report.preview import preview

@@ -20,6 +20,7 @@ def words(parser) -> None:
 def run(arguments) -> None:
     from videojam_jax.checkpoints.builtin import run_folder
     from videojam_jax.config import loading
+    from videojam_jax.config.shared import shared
 
     workdir = Path(arguments.workdir)
     base = run_folder(arguments.base or workdir / "base")
@@ -28,7 +29,10 @@ def run(arguments) -> None:
         loading.load_resolved(folder / "config.json", arguments.overrides)
         for folder in (base, joint)
     ]
-    start(arguments, workdir_at(workdir), guard=True)
+    facts = {"--clips": arguments.clips, "--seed": arguments.seed}
+    for name, config in zip(("base", "VideoJAM"), configs, strict=True):
+        facts |= {f"{name}'s {key}": value for key, value in shared(config).items()}
+    start(arguments, workdir_at(workdir), facts, guard=True)
     from videojam_jax.report.job import compare
 
     for path in compare(*configs, base, joint, workdir, arguments.clips, arguments.seed):

@@ -32,6 +32,7 @@ def run(arguments) -> None:
     from videojam_jax.checkpoints.builtin import in_package, run_folder
     from videojam_jax.checkpoints.read import config_file
     from videojam_jax.config import loading
+    from videojam_jax.config.shared import shared
 
     workdir = run_folder(arguments.workdir)
     path = config_file(workdir)
@@ -41,7 +42,8 @@ def run(arguments) -> None:
     if in_package(workdir) or workdir.is_file():  # nothing is written into the package
         home = Path("sample_out") / workdir.name.partition(".safetensors")[0]
     out = Path(arguments.out) if arguments.out else home / "samples" / "prompts"
-    start(arguments, home, guard=True)
+    given = {"--prompt": prompts, "--seed": arguments.seed, "--step": arguments.step}
+    start(arguments, home, {**shared(config), **given}, guard=True)
     from videojam_jax.sample.job import sample
 
     for path in sample(config, workdir, prompts, arguments.seed, out, arguments.step):

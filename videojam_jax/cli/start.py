@@ -3,21 +3,40 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from videojam_jax.errors import UserError, caused
 
 
-def start(arguments, workdir: Path, *, join: bool = True, guard: bool = False):
-    """Finds this process's place among others, opens its log, and joins them; the Launch."""
+def start(arguments, workdir: Path, facts: Mapping[str, Any], *, guard: bool = False) -> None:
+    """Finds this process's place among others, opens its log, and joins them.
+
+    Args:
+      facts: what all of them have to have alike beside code and packages, by name.
+
+    Raises:
+      UserError: in all of them, where they would not run the same.
+    """
     launch = _place(arguments, workdir)
-    _meet(launch, join, guard)
+    _join(launch, facts, guard)
+
+
+def start_apart(arguments, workdir: Path):
+    """As `start`, for a job whose processes do not meet: the Launch."""
+    from videojam_jax.parallel import distributed
+
+    launch = _place(arguments, workdir)
+    start_jax()
+    distributed.take_device(launch)
     return launch
 
 
 @contextlib.contextmanager
-def start_alone(arguments, workdir: Path, folders: Sequence[Path]) -> Iterator[None]:
+def start_alone(
+    arguments, workdir: Path, facts: Mapping[str, Any], folders: Sequence[Path]
+) -> Iterator[None]:
     """As `start`, for a job that no other run may meet in these folders while it lasts."""
     from videojam_jax import lock
     from videojam_jax.parallel import distributed
@@ -32,7 +51,7 @@ def start_alone(arguments, workdir: Path, folders: Sequence[Path]) -> Iterator[N
                 if launch.processes == 1:
                     raise
                 refusal = str(error)
-        _meet(launch, join=True, guard=True)
+        _join(launch, facts, guard=True)
         # All end by the same line, and none waits for a process that does not come.
         if launch.processes > 1 and (refusal := distributed.broadcast_text(refusal)):
             raise UserError(refusal)
@@ -54,15 +73,14 @@ def _place(arguments, workdir: Path):
     return arguments.launch
 
 
-def _meet(launch, join: bool, guard: bool) -> None:
-    """Starts JAX and joins the other processes, or leaves them their devices alone."""
-    from videojam_jax.parallel import distributed
+def _join(launch, facts: Mapping[str, Any], guard: bool) -> None:
+    """Starts JAX and joins the other processes, as far as all run the same."""
+    from videojam_jax.parallel import distributed, same
 
     start_jax(guard)
-    if join:
-        distributed.start(launch)
-    else:
-        distributed.take_device(launch)
+    distributed.start(launch)
+    if launch.processes > 1:
+        same.check({**same.code(), **facts})
 
 
 def is_joined(arguments) -> bool:

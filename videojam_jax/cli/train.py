@@ -19,10 +19,16 @@ def words(parser) -> None:
 
 def run(arguments) -> int:
     from videojam_jax.config import loading
+    from videojam_jax.config.shared import shared
+    from videojam_jax.data import manifest
 
     config = loading.load(arguments.config, arguments.overrides)
     workdir = workdir_at(arguments.workdir)
-    with start_alone(arguments, workdir, [workdir]):
+    facts = shared(config)
+    if not loading.is_autoencoder(config):
+        folder = loading.beside(config.train.dataset, workdir)
+        facts |= {"the clips of config.train.dataset": manifest.digest(folder)}
+    with start_alone(arguments, workdir, facts, [workdir]):
         _tell_changes(workdir / "config.json", config)
         from videojam_jax.train.loop import train
 

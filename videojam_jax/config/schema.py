@@ -12,6 +12,7 @@ from videojam_jax.data.tfds_source import TfdsOptions
 from videojam_jax.diffusion.loss import LossOptions
 from videojam_jax.keys import (
     CLIPS,
+    HOST,
     MODEL,
     REQUIRED,
     SAMPLES,
@@ -53,6 +54,7 @@ class TaeOptions:
         "builtin:NAME: weights that come with the package; random: random ones, for a try. "
         "Training on prepared clips needs none",
         path=True,
+        tags=(HOST,),
     )
     compression: tuple[int, int, int] = same(
         TaeNet,
@@ -77,6 +79,7 @@ class WanVaeOptions:
         "`convert` made of it; random: random ones, for a try. Training on prepared clips needs "
         "none",
         path=True,
+        tags=(HOST,),
     )
     chunk: int = same(WanVae, "chunk")
     dtype: str = same(TaeNet, "dtype", tags=(CLIPS,))

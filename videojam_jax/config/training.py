@@ -5,7 +5,7 @@ import dataclasses
 from ml_collections import FrozenConfigDict
 
 from videojam_jax.diffusion.loss import LossOptions
-from videojam_jax.keys import REQUIRED, TRAINING, config_key, make
+from videojam_jax.keys import HOST, REQUIRED, TRAINING, config_key, make
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,12 +89,12 @@ class RunOptions:
     sample_every: int = config_key(
         0, "steps between sample clips, before which a checkpoint is saved; 0: none", minimum=0
     )
-    loader_threads: int = config_key(2, "threads that read records", minimum=1)
+    loader_threads: int = config_key(2, "threads that read records", minimum=1, tags=(HOST,))
     skip_bad_steps: int = config_key(
         0,
-        "how many steps in a row may be left out, state and average kept as they were, because "
-        "loss or gradient is not finite or the gradient is far too long "
-        "(config.optimizer.skip_above); 0: none, the first that is not finite ends the run",
+        "how many steps in a row may be left out, parameters and optimizer kept as they were, "
+        "because the gradient is not finite or far too long (config.optimizer.skip_above); 0: none, "
+        "the first that is not finite ends the run",
         minimum=0,
     )
     stall_minutes: float = config_key(
@@ -120,7 +120,9 @@ class RunOptions:
 class TrainOptions(RunOptions):
     """A run on prepared clips, `config.train`."""
 
-    dataset: str = config_key(REQUIRED, "prepared clips; a relative path starts at the workdir")
+    dataset: str = config_key(
+        REQUIRED, "prepared clips; a relative path starts at the workdir", tags=(HOST,)
+    )
     accumulate: int = config_key(
         1, "parts of a batch done one after the other, to save memory", minimum=1
     )

@@ -9,6 +9,7 @@
 """
 
 import collections
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,23 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """What manifest.json says, of this format or of another; as `read_settings`."""
     return _read(folder / MANIFEST, _is_manifest)
+
+
+def digest(folder: Path) -> str | None:
+    """Tells manifests apart as they lie there, read by nobody else; None where there is none."""
+    try:
+        return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:16]
+    except OSError:
+        return None
+
+
+def identity(whole: Mapping[str, Any]) -> str:
+    """Tells the clips of a manifest apart: settings, shards, shapes, what was set aside.
+
+    Clips that were prepared again alike have the same, whatever packages did it.
+    """
+    told = {name: value for name, value in whole.items() if name != "versions"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_null_text(folder: Path) -> records.StoredText:

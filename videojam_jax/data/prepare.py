@@ -27,7 +27,7 @@ from videojam_jax.data import manifest, records, shards
 from videojam_jax.data.clip import BadClip, Clip
 from videojam_jax.data.encode import Encoded, Encoder, Rates
 from videojam_jax.errors import UserError, caused
-from videojam_jax.keys import config_key
+from videojam_jax.keys import HOST, config_key
 from videojam_jax.motion.latent import MotionCode
 
 Report = Callable[[int, int, int], None]
@@ -39,7 +39,9 @@ class PrepareOptions:
 
     clips_per_shard: int = config_key(512, "clips in one shard file", minimum=1)
     batch_size: int = config_key(32, "clips encoded at once", minimum=1)
-    workers: int = config_key(2, "threads that decode clips and estimate their flow", minimum=1)
+    workers: int = config_key(
+        2, "threads that decode clips and estimate their flow", minimum=1, tags=(HOST,)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

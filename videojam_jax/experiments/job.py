@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ml_collections import FrozenConfigDict
 
+from videojam_jax import keys
+from videojam_jax.config.shared import shared
+from videojam_jax.differences import flat
 from videojam_jax.experiments import ablation, guidance, horizon, permutation, steps, when
 from videojam_jax.experiments.setting import Setting
 from videojam_jax.experiments.stages import run_stages, untrained
@@ -61,6 +65,19 @@ def folders(config: FrozenConfigDict, workdir: Path) -> list[Path]:
     setting = Setting(config, workdir)
     setting.check()
     return [setting.folder, *untrained(setting)]
+
+
+def facts(config: FrozenConfigDict, workdir: Path) -> dict[str, Any]:
+    """What all processes of `evaluate` have alike: the experiment's keys and its runs', by name."""
+    setting = Setting(config, workdir)
+    seed = setting.config.seeds[0]
+    own = flat(keys.jsonable(config.to_dict()))
+    # What stands in the runs' configs counts, not where they lie.
+    found = {f"config.{name}": own[name] for name in own if not name.startswith("runs.")}
+    for kind in setting.kinds:
+        of_run = shared(setting.run_config(kind, seed))
+        found |= {f"{kind}'s {name}": value for name, value in of_run.items()}
+    return found
 
 
 def outline(config: FrozenConfigDict, workdir: Path) -> list[str]:

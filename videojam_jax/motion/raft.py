@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, UInt8
 
 from videojam_jax.errors import UserError
-from videojam_jax.keys import CLIPS, config_key
+from videojam_jax.keys import CLIPS, HOST, config_key
 from videojam_jax.models.autoencoders.pixels import from_uint8
 from videojam_jax.models.raft import DOWN, RAFT, UPDATES
 
@@ -36,6 +36,7 @@ class RaftOptions:
         "of RAFT: torchvision's or princeton-vl's file, or what `convert` made of one; random: "
         "random ones, for a try",
         path=True,
+        tags=(HOST,),
     )
     size: str = config_key(
         "large",

@@ -138,15 +138,16 @@ def barrier(name: str) -> None:
             multihost_utils.sync_global_devices(name)
 
 
-def broadcast_text(text: str | None) -> str:
-    """Process 0's text, in every process; the others may give None."""
+def broadcast_text(text: str | None, source: int = 0) -> str:
+    """The text of one process, in every process; the others may give None."""
     if jax.process_count() == 1:
         return text
+    mine = jax.process_index() == source
     data = np.frombuffer((text or "").encode(), np.uint8)
     with jax.transfer_guard("allow"):
-        size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-        data = data if leader() else np.zeros(size, np.uint8)
-        return multihost_utils.broadcast_one_to_all(data).tobytes().decode()
+        size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data)), mine))
+        data = data if mine else np.zeros(size, np.uint8)
+        return multihost_utils.broadcast_one_to_all(data, mine).tobytes().decode()
 
 
 def gather(array: np.ndarray | np.generic) -> np.ndarray:

@@ -18,15 +18,18 @@ from videojam_jax.sample.files import SampleFolder, sample_folder
 from videojam_jax.sample.generate import make_generate
 
 
-def make_writer(config: FrozenConfigDict) -> Callable[..., SampleFolder]:
+def make_writer(
+    config: FrozenConfigDict, autoencoder: frozen.Autoencoder | None = None
+) -> Callable[..., SampleFolder]:
     """`write(out, params, prompts, seed, step, tell)`: a clip for every prompt, in a folder.
 
     To be called alike by every process of a run; they decode and write a share each.
     `step` is where the parameters are from; `tell(done)` is called with the number of
-    samples that are there, first with what an earlier run had finished.
+    samples that are there, first with what an earlier run had finished. `autoencoder` is the
+    config's, where it is there already.
     """
     generate = make_generate(config)
-    autoencoder = frozen.autoencoder(config)
+    autoencoder = autoencoder or frozen.autoencoder(config)
     shaping = by_bits(tagged(Config, config, SAMPLES))
 
     def write(

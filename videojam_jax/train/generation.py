@@ -3,22 +3,21 @@
 from pathlib import Path
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import FrozenConfigDict
 
 from videojam_jax.checkpoints.read import read_architecture, restore_params
-from videojam_jax.config import modelling, preparing, training
-from videojam_jax.config.loading import beside
+from videojam_jax.config import frozen, modelling, training
 from videojam_jax.data import loader, records
-from videojam_jax.errors import UserError
 from videojam_jax.models.joint import widen
+from videojam_jax.parallel import same
 from videojam_jax.parallel.batch import local_rows
 from videojam_jax.parallel.parameters import abstract_params
 from videojam_jax.parallel.rules import replicated
 from videojam_jax.sample.writer import make_writer
 from videojam_jax.train import throughput
 from videojam_jax.train.floor import floors
+from videojam_jax.train.prepared import check_weights, open_clips
 from videojam_jax.train.program import jitted_step, optimizer_of
 from videojam_jax.train.run_log import RunLog
 from videojam_jax.train.state import TrainState
@@ -28,19 +27,14 @@ class Generation:
     """The `Task` of a config that trains a base model or VideoJAM.
 
     Raises:
-      UserError: the prepared clips are missing, or not those of this config.
+      UserError: the prepared clips are missing, or not those of this config or of this run.
     """
 
     def __init__(self, config: FrozenConfigDict, workdir: Path, mesh: Mesh):
         section = config.train
         self._config, self._mesh = config, mesh
-        self._dataset = loader.open_dataset(beside(section.dataset, workdir))
-        _check_dataset(self._dataset, config)
-        for line in [
-            *_open_files(self._dataset),
-            *_other_settings(self._dataset, config),
-            *modelling.proportions(config),
-        ]:
+        self._dataset = open_clips(config, workdir)
+        for line in modelling.proportions(config):
             print(f"note: {line}", flush=True)
         self.title = "VideoJAM" if config.model.motion else "base model"
         self.clips = len(self._dataset)
@@ -134,7 +128,11 @@ def sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
     prompts = list(config.train.sample_prompts) or [
         dataset[i]["caption"] for i in range(min(4, len(dataset)))
     ]
-    write = make_writer(config)
+    autoencoder = frozen.autoencoder(config)
+    if words := frozen.fingerprints(autoencoder):
+        same.check({"the weights at config.autoencoder.weights": words})
+        check_weights(dataset, words)
+    write = make_writer(config, autoencoder)
 
     def show(state: TrainState, step: int, log: RunLog | None) -> None:
         params = state.ema_params if config.sample.ema else state.params
@@ -146,66 +144,3 @@ def sample_writer(config: FrozenConfigDict, workdir: Path, dataset):
             log.clip(step, f"samples/{number}", (out / gif).read_bytes(), shape)
 
     return show
-
-
-def _check_dataset(dataset, config: FrozenConfigDict) -> None:
-    wanted = modelling.latent_shape(config)
-    if tuple(dataset.latent_shape) != wanted:
-        raise UserError(
-            f"{dataset.folder}: its latents are {tuple(dataset.latent_shape)}, but this config's "
-            f"clip and autoencoder make {wanted}: prepare the clips with this config"
-        )
-    there, wanted = _text_kind(dataset.null_text), _wanted_text(config)
-    if there != wanted:
-        raise UserError(
-            f"{dataset.folder}: its captions are {there}, which config.text.name = "
-            f"{config.text.name!r} does not read (it reads {wanted}): prepare the clips with this "
-            "config"
-        )
-
-
-def _other_settings(dataset, config: FrozenConfigDict) -> list[str]:
-    """What no shape tells: clips that were prepared with another flow, or read otherwise.
-
-    Each a line to say, as who prepared them may have meant it.
-    """
-    there = dataset.manifest["settings"].get("config", {})
-    now = preparing.preparation(config)["config"]
-    # Which are left out.
-    defaults = {"reads": [], "fps_prefix": False, "latent_mean": [], "latent_std": []}
-    found = []
-    for section, key in (
-        ("motion", "flow"), ("motion", "sigma"), ("motion", "latent_mean"),
-        ("motion", "latent_std"), ("text", "reads"), ("text", "fps_prefix"),
-    ):  # fmt: skip
-        before, says = (tree.get(section, {}).get(key, defaults.get(key)) for tree in (there, now))
-        if there and before != says:
-            found.append(
-                f"{dataset.folder} was prepared with config.{section}.{key} = {before!r}, "
-                f"where this config says {says!r}; it is trained on as it is"
-            )
-    return found
-
-
-def _open_files(dataset: loader.Dataset) -> list[str]:
-    """A line where the system lets this process keep fewer files open than there are shards."""
-    shards, most_open = len(dataset.manifest["shards"]), dataset.data.most_open
-    if most_open >= shards:
-        return []
-    return [
-        f"{dataset.folder} has {shards:,} shards, of which this process may keep {most_open:,} open, "
-        "so it opens files again and again, which takes time; raise `ulimit -n`"
-    ]
-
-
-def _text_kind(text: records.StoredText) -> str:
-    if records.is_tokens(text):
-        return "byte tokens"
-    parts = [text] if isinstance(text, np.ndarray) else text
-    return f"embeddings of width {' + '.join(str(part.shape[-1]) for part in parts)}"
-
-
-def _wanted_text(config: FrozenConfigDict) -> str:
-    if config.text.name == "bytes":
-        return "byte tokens"
-    return f"embeddings of width {' + '.join(map(str, modelling.text_widths(config)))}"

@@ -1,16 +1,15 @@
 """What a workdir keeps of every start of a run: when, where, by which command, code and libraries."""
 
 import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import socket
 import subprocess
 from pathlib import Path
 
+from videojam_jax.parallel import same
+
 NAME = "starts.jsonl"
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def keep_start(workdir: Path, step: int, processes: int, command: str) -> None:
@@ -24,7 +23,7 @@ def keep_start(workdir: Path, step: int, processes: int, command: str) -> None:
         "pid": os.getpid(),
         "processes": processes,
         "commit": commit(),
-        "versions": versions(),
+        "versions": same.versions(),
     }
     try:
         with (workdir / NAME).open("a") as file:
@@ -33,25 +32,20 @@ def keep_start(workdir: Path, step: int, processes: int, command: str) -> None:
         print(f"warning: {workdir / NAME}: {error.strerror}", flush=True)
 
 
-def versions() -> dict[str, str]:
-    """Of Python, of this package and of the libraries that a run's numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("videojam_jax", *LIBRARIES):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from a clone
-            continue
-    return found
-
-
 def commit() -> str:
-    """Of the clone that the package is run from, with "+" where files were changed; "" elsewhere."""
-    folder = Path(__file__).parent
+    """Of the clone that this is run from, with "+" where files were changed; "" elsewhere."""
+    here = Path(__file__)
+    # An environment within somebody's own repository is not a clone of ours.
+    if not _git(here.parent, "ls-files", here.name):
+        return ""
+    return _git(here.parent, "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*")
+
+
+def _git(folder: Path, *words: str) -> str:
     try:
         said = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-            capture_output=True, text=True, timeout=10,
-        )  # fmt: skip
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return said.stdout.strip()

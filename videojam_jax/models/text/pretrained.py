@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from videojam_jax.errors import UserError
-from videojam_jax.keys import CLIPS, MODEL, REQUIRED, config_key
+from videojam_jax.keys import CLIPS, HOST, MODEL, REQUIRED, config_key
 from videojam_jax.models.text.reading import READINGS, read
 
 SHORTEST = 16  # tokens; shorter texts are padded to this
@@ -31,6 +31,7 @@ class PretrainedOptions:
         "of each encoder, T5's family or CLIP: a folder as Hugging Face keeps it, or what "
         "`convert` made of it. Training on prepared clips needs none",
         path=True,
+        tags=(HOST,),
     )
     max_lengths: tuple[int, ...] = config_key(
         REQUIRED, "tokens, of each encoder", minimum=1, tags=(CLIPS, MODEL)
