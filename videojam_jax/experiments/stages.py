@@ -111,6 +111,8 @@ def data_stage(name: str, config, folder: Path) -> Stage:
             dataset = loader.open_dataset(folder)
         except UserError:
             return False
+        if manifest.unfinished(folder):
+            return False
         # Clips of one's own may have been prepared in any way that gives these latents.
         if config.source.name == "simulated":
             source = preparing.source(config)

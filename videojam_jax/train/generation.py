@@ -34,7 +34,11 @@ class Generation:
     def __init__(self, config: FrozenConfigDict, workdir: Path, mesh: Mesh):
         section = config.train
         self._config, self._mesh = config, mesh
-        self._dataset = loader.open_dataset(beside(section.dataset, workdir))
+        self._dataset = loader.open_dataset(
+            beside(section.dataset, workdir),
+            section.skip_records,
+            tell=lambda line: print(f"note: {line}", flush=True),
+        )
         _check_dataset(self._dataset, config)
         for line in [
             *_open_files(self._dataset),
@@ -68,6 +72,9 @@ class Generation:
             threads=section.loader_threads,
             motion=self._config.model.motion,
         )
+
+    def skipped(self) -> int:
+        return len(self._dataset.skipped)
 
     def rate(self, steps_per_second: float) -> dict[str, float]:
         """Tokens a second on a device, and MFU if known."""
