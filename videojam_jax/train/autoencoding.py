@@ -12,6 +12,7 @@ from videojam_jax.checkpoints.read import restore_params
 from videojam_jax.config import autoencoding, preparing
 from videojam_jax.data import raw_clips
 from videojam_jax.data.clip import BadClip
+from videojam_jax.data.prepare import Share
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders import reconstruction
 from videojam_jax.models.autoencoders.pixels import from_uint8
@@ -42,7 +43,9 @@ class Autoencoding:
                 "clip: raise it, or config.train.batch_size (flow_share = 0 trains on none)"
             )
         self._config, self._mesh = config, mesh
-        self._source = preparing.source(config)
+        self._source = preparing.source(
+            config, workdir, Share(jax.process_index(), jax.process_count())
+        )
         self._set_aside: set[str] = set()
         held_out = autoencoding.held_out(config, len(self._source))
         self._net = autoencoding.net(config)
