@@ -63,22 +63,34 @@ def caused(message: str, error: BaseException) -> UserError | MayPass:
 
 def may_pass(error: BaseException) -> bool:
     """Whether an error comes from what a system said of a file that a person need not mend."""
+    number = _number(error)
+    return number is not None and number not in MENDABLE
+
+
+def of_system(error: BaseException) -> bool:
+    """Whether an error is what a system said of a file, and not of what was found in it."""
+    return _number(error) is not None
+
+
+def _number(error: BaseException) -> int | None:
+    """What the system said, as its number, if it said anything."""
     seen: list[BaseException] = []
     while error is not None and not any(error is one for one in seen):
         if isinstance(error, OSError) and error.errno is not None:
-            return error.errno not in MENDABLE
+            return error.errno
         seen.append(error)
         error = error.__cause__ or error.__context__
-    return any(words in str(one) for one in seen for words in _PASSING)
+    told = (number for words, number in _WORDS.items() for one in seen if words in str(one))
+    return next(told, None)
 
 
-# Libraries in C++ hand on no number, but its text. Of disks and connections alone, since other
-# texts are words that a message may have.
-_PASSING = [
-    os.strerror(number)
+# Libraries in C++ hand on no number, but its text. Of disks, connections and files that cannot be
+# opened alone, since other texts are words that a message may have.
+_WORDS = {
+    os.strerror(number): number
     for number in (
         errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED,
         errno.ECONNREFUSED, errno.EPIPE, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN,
-        errno.ENOTCONN,
+        errno.ENOTCONN, errno.ENOENT, errno.EACCES, errno.EMFILE, errno.ENFILE,
     )
-]  # fmt: skip
+}  # fmt: skip

@@ -113,7 +113,7 @@ RUNNING = {
     "optimizer.first_moment_dtype",
     "train.dataset", "train.init_from", "train.accumulate", "train.log_every",
     "train.checkpoint_every", "train.checkpoint_minutes", "train.keep_every", "train.keep",
-    "train.skip_bad_steps", "train.stall_minutes", "train.slow_minutes", "train.alert",
+    "train.skip_bad_steps", "train.skip_records", "train.stall_minutes", "train.slow_minutes", "train.alert",
     "train.keep_steps", "train.sample_every",
     "train.sample_prompts", "train.loader_threads",
     "sample.shift", "sample.batch_size", "sample.enlarge",

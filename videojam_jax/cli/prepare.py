@@ -24,7 +24,9 @@ def run(arguments) -> None:
     workdir = workdir_at(arguments.workdir)
     # Each process fills shards of its own: the loss of one must not end the others.
     launch = start_apart(arguments, workdir)
-    source = preparing.source(config)
+    share = Share(launch.process, launch.processes)
+    # A preview leaves nothing behind but its page.
+    source = preparing.source(config, None if arguments.preview is not None else workdir, share)
     if arguments.preview is not None:
         from videojam_jax.report.preview import preview
 
@@ -48,7 +50,6 @@ def run(arguments) -> None:
 
     last = []
     with progress(len(source), 0, "clips") as tell:
-        share = Share(launch.process, launch.processes)
         manifest = preparing.prepare(config, source, workdir, count, share, told)
     if last and last[0].clips:
         print(f"throughput: {_throughput(last[0], config)}")

@@ -26,13 +26,19 @@ def clip_spec(config: FrozenConfigDict) -> ClipSpec:
     return make(ClipSpec, config.clip, seed=config.seed)
 
 
-def source(config: FrozenConfigDict):
-    """The clips that `prepare` reads."""
+def source(config: FrozenConfigDict, workdir: Path | None = None, share: Share = Share()):
+    """The clips that `prepare` reads.
+
+    What was probed of a folder of videos is kept in `workdir` and shared between processes.
+    """
     section, spec = config.source, clip_spec(config)
     if section.name == "simulated":
         return Simulated(make(SimulatedOptions, section), spec)
     if section.name == "folder":
-        return Folder(Path(section.path), spec)
+        kept = workdir and workdir / "probed"
+        return Folder(
+            Path(section.path), spec, kept=kept, process=share.process, processes=share.processes
+        )
     return Tfds(section.dataset, spec, data_dir=section.data_dir or None)
 
 

@@ -123,6 +123,12 @@ class TrainOptions(RunOptions):
     dataset: str = config_key(
         REQUIRED, "prepared clips; a relative path starts at the workdir", tags=(HOST,)
     )
+    skip_records: int = config_key(
+        0,
+        "records that cannot be read and that each process may pass over since its start, each "
+        "for the one behind it; one more ends the run",
+        minimum=0,
+    )
     accumulate: int = config_key(
         1, "parts of a batch done one after the other, to save memory", minimum=1
     )

@@ -15,7 +15,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from videojam_jax.errors import UserError, caused
+from videojam_jax.errors import MayPass, UserError, caused, may_pass
 
 TABLES = ("captions.jsonl", "captions.csv")
 
@@ -47,6 +47,7 @@ def read_captions(root: Path, videos: Sequence[str], texts: Sequence[str]) -> Ca
     Raises:
       UserError: the folder has both tables, or a table cannot be opened or has not
         the columns it needs.
+      MayPass: the disk or the network does not give a caption for now.
     """
     captions = Captions({}, {}, [])
     by_stem: dict[str, list[str]] = {}
@@ -62,6 +63,8 @@ def read_captions(root: Path, videos: Sequence[str], texts: Sequence[str]) -> Ca
         except UnicodeDecodeError as error:
             captions.unusable.update({v: f"its caption {text} {_not_utf8(error)}" for v in named})
         except OSError as error:
+            if may_pass(error):
+                raise MayPass(f"{root / text} cannot be read: {error.strerror}") from error
             reason = f"its caption {text} cannot be read: {error.strerror}"
             captions.unusable.update({v: reason for v in named})
         else:

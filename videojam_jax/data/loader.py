@@ -6,15 +6,16 @@ import dataclasses
 import functools
 import itertools
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import grain
 import numpy as np
 
-from videojam_jax.data import manifest, order, records
-from videojam_jax.errors import MayPass, UserError, first_line, may_pass
+from videojam_jax.data import manifest, order, records, shards
+from videojam_jax.data.skipped import Skipped
+from videojam_jax.errors import MayPass, UserError, first_line, may_pass, of_system
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Dataset:
       manifest: as `prepare` wrote it.
       null_text: the encoding of the empty caption, see `records`.
       data: the records' bytes by index.
+      skipped: the records that could not be read and were passed over so far.
     """
 
     folder: Path
     manifest: dict[str, Any]
     null_text: records.StoredText
     data: "Shards"
+    skipped: Skipped
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
@@ -42,17 +45,62 @@ class Dataset:
         return self.manifest["clips"]
 
     def __getitem__(self, index: int) -> records.Record:
-        """The record; UserError where its shard was damaged, or went away."""
+        """The record; where it cannot be read and may be passed over, the next one that can.
+
+        Thus the same one in every process and in a run that goes on.
+
+        Raises:
+          UserError: no more records may be passed over, or a shard went away.
+          MayPass: the disk or the network did not give it.
+        """
         if not 0 <= index < len(self):
             raise IndexError(index)
+        for number in itertools.chain(range(index, len(self)), range(index)):
+            if number in self.skipped:
+                continue
+            try:
+                return self._read(number)
+            except _Damaged as damaged:
+                if not self.skipped.add(number, str(damaged)):
+                    raise UserError(
+                        f"{damaged}: {manifest.ANEW}; or raise config.train.skip_records "
+                        f"({self.skipped.most}) to train without it"
+                    ) from damaged
+        raise UserError(f"{self.folder}: none of its records can be read: {manifest.ANEW}")
+
+    def _read(self, index: int) -> records.Record:
         try:
-            return records.from_bytes(self.data[index])
+            return self._checked(records.from_bytes(self.data[index]))
+        except MemoryError:
+            raise
         except Exception as error:  # ArrayRecord has a RuntimeError for everything, say
-            shard = self.manifest["shards"][self.data.place(index)[0]]["file"]
-            said = f"{self.folder / shard} cannot be read ({first_line(error)})"
+            file, number = self.data.place(index)
+            path, why = self.folder / self.manifest["shards"][file]["file"], first_line(error)
             if may_pass(error):
-                raise MayPass(said) from error
-            raise UserError(f"{said}: {manifest.ANEW}") from error
+                raise MayPass(f"{path} cannot be read at its record {number} ({why})") from error
+            if of_system(error):
+                raise UserError(f"{path} cannot be opened ({why})") from error
+            raise _Damaged(f"{path} cannot be read at its record {number} ({why})") from error
+
+    def _checked(self, record: Any) -> records.Record:
+        """What was read; ValueError where it does not fit into this data set."""
+        records.check(record)
+        for name in ("video", "motion"):
+            if record[name].shape != self.latent_shape:
+                raise ValueError(
+                    f"its {name} latent is {record[name].shape}, in {manifest.MANIFEST} "
+                    f"{self.latent_shape}"
+                )
+        if records.kind(record["text"]) != records.kind(self.null_text):
+            raise ValueError(f"its text is of another kind than {manifest.NULL_TEXT}")
+        longest = self.manifest["longest_text"]
+        if records.longer(longest, record["text"]) != longest:
+            raise ValueError(f"its text is longer than any in {manifest.MANIFEST}")
+        return record
+
+
+class _Damaged(Exception):
+    """One record is, which may be passed over; names its shard."""
 
 
 class Shards:
@@ -62,14 +110,14 @@ class Shards:
     fewer files than there are, the one that was not read for longest is closed for the next.
 
     Args:
-      files: path and number of records of each.
+      files: path, number of records and bytes of each.
       most_open: of these files.
     """
 
-    def __init__(self, files: Sequence[tuple[Path, int]], most_open: int):
+    def __init__(self, files: Sequence[tuple[Path, int, int]], most_open: int):
         self.most_open = most_open
         self._files = files
-        self._ends = list(itertools.accumulate(count for _, count in files))
+        self._ends = list(itertools.accumulate(count for _, count, _ in files))
         # In threads, which may read on in one that was put out: it is closed when let go.
         self._opened = functools.lru_cache(maxsize=most_open)(self._open)
 
@@ -83,7 +131,9 @@ class Shards:
         return self._opened(file)[number]
 
     def _open(self, file: int) -> grain.sources.ArrayRecordDataSource:
-        path, count = self._files[file]
+        path, count, size = self._files[file]
+        if (there := path.stat().st_size) != size:
+            raise ValueError(f"it has {there} bytes, in {manifest.MANIFEST} {size}")
         # With the number of records given, it is opened when it is first read.
         return grain.sources.ArrayRecordDataSource([f"{path}[0:{count}]"])
 
@@ -109,11 +159,20 @@ def may_open(files: int) -> int:
     return max(1, min(files, soft - _OTHER_FILES))
 
 
-def open_dataset(folder: Path | str) -> Dataset:
+def open_dataset(
+    folder: Path | str, skip_records: int = 0, tell: Callable[[str], None] = lambda line: None
+) -> Dataset:
     """Opens a prepared folder after checking that all of it is there.
 
+    However many shards it has, it reads three files and lists the folder once: the manifest says
+    what is in each shard, and a shard's size is compared when it is first read.
+
+    Args:
+      skip_records: how many records that cannot be read may be passed over.
+      tell: called with a line for each of them, once.
+
     Raises:
-      UserError: no folder, nothing prepared in it, or shards missing or cut short.
+      UserError: no folder, nothing prepared in it, or shards missing.
     """
     folder = Path(folder)
     advice = "run 'videojam prepare'"
@@ -133,22 +192,25 @@ def open_dataset(folder: Path | str) -> Dataset:
             f"{folder / manifest.SETTINGS} and {manifest.MANIFEST} beside it do not agree, so one "
             f"of them was damaged; of the first: {manifest.ANEW}"
         )
-    missing = [path.name for path in manifest.unfinished(folder).values()]
+    paths = manifest.shard_paths(folder, settings)
+    # Without a manifest the shards' notes tell how far `prepare` came.
+    missing = shards.absent(paths) if whole else [*manifest.unfinished(folder).values()]
     if missing:
-        named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        paths = manifest.shard_paths(folder, settings)
+        named = ", ".join(path.name for path in missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise UserError(
             f"{folder} is incomplete: {len(missing)} of {len(paths)} shards are missing or "
             f"not whole ({named}); {advice} again to finish it"
         )
-    if whole is None or not (folder / manifest.NULL_TEXT).exists():
+    null_text = manifest.read_null_text(folder)
+    if whole is None or null_text is None:
         raise UserError(
             f"{folder} has no {manifest.MANIFEST} or no {manifest.NULL_TEXT}; {advice} again to "
             "finish it"
         )
-    files = [(folder / shard["file"], shard["clips"]) for shard in whole["shards"]]
+    listed = whole["shards"]
+    files = [(folder / shard["file"], shard["clips"], shard["bytes"]) for shard in listed]
     data = Shards(files, may_open(len(files)))
-    return Dataset(folder, whole, manifest.read_null_text(folder), data)
+    return Dataset(folder, whole, null_text, data, Skipped(skip_records, tell))
 
 
 def batches(

@@ -62,10 +62,13 @@ def identity(whole: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_null_text(folder: Path) -> records.StoredText:
-    """The encoding of the empty caption; UserError where it was damaged."""
+def read_null_text(folder: Path) -> records.StoredText | None:
+    """The encoding of the empty caption; None if it is missing, UserError if it was damaged."""
     path = folder / NULL_TEXT
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
     try:
         return records.text_from_bytes(data)
     except Exception as error:  # which of many depends on the bytes
@@ -110,7 +113,8 @@ def _is_manifest(tree: dict) -> bool:
         and shards.are_shapes(shapes)
         and shards.is_length(tree.get("longest_text"))
         and isinstance(listed, list)
-        and all(isinstance(one, dict) and shards.is_count(one.get("clips")) for one in listed)
+        and all(isinstance(one, dict) for one in listed)
+        and all(shards.is_count(one.get(key)) for one in listed for key in ("clips", "bytes"))
         and sum(one["clips"] for one in listed) == tree.get("clips")
         and [one.get("file") for one in listed]
         == [path.name for path in shard_paths(Path(), tree["settings"])]
@@ -152,7 +156,7 @@ def unfinished(folder: Path) -> dict[int, Path]:
     """The shards that are not whole yet, by their number; none where nothing was begun."""
     settings = read_settings(folder)
     paths = shard_paths(folder, settings) if settings else []
-    return {i: path for i, path in enumerate(paths) if shards.whole_shard(path) is None}
+    return {i: paths[i] for i, note in enumerate(shards.whole_shards(paths)) if note is None}
 
 
 def build(

@@ -123,7 +123,7 @@ def prepare(
     indices = [range(clips)[i : i + size] for i in range(0, clips, size)]
     ranges = dict(zip(paths, indices, strict=True))
     mine = paths[share.process :: share.processes]
-    notes = {path: shards.whole_shard(path) for path in mine}
+    notes = dict(zip(mine, shards.whole_shards(mine), strict=True))
     missing = [path for path in mine if notes[path] is None]
 
     total = sum(len(ranges[path]) for path in mine)
@@ -159,8 +159,8 @@ def prepare(
 
 def _finish(out, paths, settings, source, text, process, stale) -> dict[str, Any] | None:
     """The manifest; None while shards are missing. Writes it where it is missing or stale."""
-    notes = [shards.whole_shard(path) for path in paths]
-    if None in notes:
+    # Others are at work, as the list of the folder tells: no note needs to be read.
+    if shards.absent(paths, notes=True) or None in (notes := shards.whole_shards(paths)):
         return None
     if not any(note["clips"] for note in notes):
         # So that the next run, with better clips or another flow, tries again.

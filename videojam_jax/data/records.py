@@ -43,6 +43,18 @@ def from_bytes(data: bytes) -> Record:
     return serialization.msgpack_restore(data)
 
 
+def check(record: Any) -> None:
+    """ValueError where what was read is not the dictionary that is written."""
+    if not isinstance(record, dict) or set(record) != set(KEYS):
+        raise ValueError("it is no record of a clip")
+    for name in ("video", "motion"):
+        latent = record[name]
+        if not isinstance(latent, np.ndarray) or latent.dtype != jnp.bfloat16:
+            raise ValueError(f"its {name} is no bfloat16 latent")
+    if not _is_text(record["text"]):
+        raise ValueError("it holds no text")
+
+
 def stored_text(text: np.ndarray | Sequence[np.ndarray]) -> StoredText:
     """A text as it is stored: tokens as int32, embeddings as bfloat16."""
     if not isinstance(text, np.ndarray):
@@ -87,6 +99,12 @@ def _is_text(found: Any) -> bool:
 def is_tokens(text: StoredText) -> bool:
     """Whether a text is tokens, whose embeddings are still to be trained."""
     return isinstance(text, np.ndarray) and np.issubdtype(text.dtype, np.integer)
+
+
+def kind(text: StoredText) -> list[tuple]:
+    """Type and width of a text, or of each of its parts."""
+    parts = [text] if isinstance(text, np.ndarray) else text
+    return [(part.dtype, *part.shape[1:]) for part in parts]
 
 
 def longer(longest: int | list[int], text: StoredText) -> int | list[int]:

@@ -8,7 +8,6 @@ every run, and it can be pickled.
 """
 
 import bisect
-import concurrent.futures
 import dataclasses
 import functools
 import itertools
@@ -21,10 +20,11 @@ from videojam_jax.data import fit
 from videojam_jax.data.captions import read_captions
 from videojam_jax.data.clip import BadClip, Clip, ClipSpec, checked, clips_in, stride, too_short
 from videojam_jax.data.onward import Onward
+from videojam_jax.data.probes import probe_all
 from videojam_jax.data.simulate import Options, Scenery, SimulatedOptions, simulate
 from videojam_jax.data.video_file import read_video
-from videojam_jax.data.video_timing import VideoError, VideoInfo, probe
-from videojam_jax.errors import UserError
+from videojam_jax.data.video_timing import VideoError, VideoInfo
+from videojam_jax.errors import MayPass, UserError, may_pass
 from videojam_jax.keys import REQUIRED, config_key, entries
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
@@ -54,11 +54,15 @@ class Folder:
     `captions`.
     """
 
-    def __init__(self, path: str | os.PathLike, spec: ClipSpec):
-        """List the folder, read its captions and probe every file once, in threads.
+    def __init__(self, path: str | os.PathLike, spec: ClipSpec, **shared):
+        """List the folder, read its captions and probe every file, in threads.
+
+        Args:
+          shared: how several processes share what was probed, as `probe_all` takes it.
 
         Raises:
           UserError: there is no such folder, or nothing in it can be used.
+          MayPass: the disk or the network does not give a file for now.
         """
         self._root, self._spec = Path(path), spec
         self._onward = Onward(stride(spec) / spec.fps)
@@ -71,16 +75,19 @@ class Folder:
             raise UserError(_empty_message(self._root, self.set_aside))
         captions = read_captions(self._root, videos, texts)
         self.set_aside += captions.problems
-        with concurrent.futures.ThreadPoolExecutor(min(32, 2 * (os.cpu_count() or 1))) as pool:
-            probed = list(pool.map(self._probe, videos))
+        probed = probe_all(self._root, videos, **shared)
         self._files = []
         unusable = []
         for name, info in zip(videos, probed, strict=True):
-            reason = info if isinstance(info, str) else captions.unusable.get(name)
+            reason = info
+            if isinstance(info, VideoInfo):
+                frames = info.samples(spec.fps)
+                short = too_short(frames, spec) if frames < spec.frames else None
+                reason = short or captions.unusable.get(name)
             if reason is not None:
                 unusable.append({"source": name, "reason": reason})
                 continue
-            clips = clips_in(info.samples(spec.fps), spec)
+            clips = clips_in(frames, spec)
             self._files.append(_File(name, captions.by_file.get(name, ""), info, clips))
         self.set_aside = sorted(self.set_aside + unusable, key=lambda one: one["source"])
         if not self._files:
@@ -90,17 +97,6 @@ class Folder:
                 f"{'; ...' if len(unusable) > 3 else ''})"
             )
         self._ends = list(itertools.accumulate(file.clips for file in self._files))
-
-    def _probe(self, name: str) -> VideoInfo | str:
-        """The file's timing, or why it cannot be used."""
-        try:
-            info = probe(self._root / name)
-        except VideoError as error:
-            return str(error)
-        frames = info.samples(self._spec.fps)
-        if frames < self._spec.frames:
-            return too_short(frames, self._spec)
-        return info
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -181,6 +177,8 @@ def _walk(root: Path) -> tuple[list[str], list[str], list[dict[str, str]]]:
     videos, texts, aside = [], [], []
 
     def unreadable(error: OSError) -> None:
+        if may_pass(error):
+            raise MayPass(f"{error.filename} cannot be read: {error.strerror}") from error
         name = Path(error.filename).relative_to(root).as_posix()
         aside.append({"source": _printable(name), "reason": f"cannot be read: {error.strerror}"})
 

@@ -14,6 +14,8 @@ import stat
 import av
 from av.stream import Disposition
 
+from videojam_jax.errors import MayPass, may_pass
+
 # Pixels of a frame: 8192 x 4352, what the highest levels of HEVC and AV1 allow. A small file may
 # have any number of them, and a frame takes up to 24 bytes a pixel on the way to its clip.
 MOST_PIXELS = 8192 * 4352
@@ -97,6 +99,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     Raises:
       VideoError: not a video, no video stream, no frames, cut off, too large, or of a codec or
         in colours that cannot be read.
+      MayPass: the disk or the network does not give it for now.
     """
     with open_video(path) as (container, stream):
         context = stream.codec_context
@@ -124,6 +127,8 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 def open_video(path: str | os.PathLike, stream: int | None = None):
     """Give `(container, stream)` of PyAV; libav's errors, also later ones, as VideoError.
 
+    As MayPass where the disk or the network does not give the file for now.
+
     Args:
       stream: which one, as `VideoInfo.stream` has it; None looks for the one with the
         most frames, which walks through a file of several whose header does not say.
@@ -144,11 +149,29 @@ def open_video(path: str | os.PathLike, stream: int | None = None):
             found.codec_context.options = {"max_pixels": _OPEN_OPTIONS["max_pixels"]}
             yield container, found
     except (av.error.FFmpegError, OSError) as error:
+        by_system = _by_system(path, error)
+        if by_system and may_pass(by_system):
+            raise MayPass(f"{path} cannot be read: {by_system.strerror}") from error
         raise VideoError(_in_words(error, opened)) from error
 
 
 def _opened(path: str):
     return av.open(path, options=dict(_OPEN_OPTIONS), **_TOLERANT)
+
+
+def _by_system(path: str, error: Exception) -> OSError | None:
+    """What the system said of the file; None where libav alone objects to it."""
+    if not isinstance(error, av.error.FFmpegError):
+        return error
+    # libav says EIO for plain damage too; reading the file tells which.
+    if error.errno == errno.EIO:
+        try:
+            with open(path, "rb") as file:
+                while file.read(2**20):
+                    pass
+        except OSError as found:
+            return found
+    return None
 
 
 def _in_words(error: Exception, opened: bool) -> str:

@@ -111,6 +111,8 @@ def data_stage(name: str, config, folder: Path) -> Stage:
             dataset = loader.open_dataset(folder)
         except UserError:
             return False
+        if manifest.unfinished(folder):
+            return False
         # Clips of one's own may have been prepared in any way that gives these latents.
         if config.source.name == "simulated":
             source = preparing.source(config)
@@ -119,7 +121,11 @@ def data_stage(name: str, config, folder: Path) -> Stage:
             manifest.check_settings(folder, {**dataset.manifest["settings"], **now})
         return True
 
-    return Stage(name, is_done, lambda: prepare_together(config, preparing.source(config), folder))
+    def make() -> None:
+        share = Share(jax.process_index(), jax.process_count())
+        prepare_together(config, preparing.source(config, folder, share), folder)
+
+    return Stage(name, is_done, make)
 
 
 def prepare_together(config, source, folder: Path, text=None) -> None:

@@ -11,6 +11,8 @@ from ml_collections import FrozenConfigDict
 from videojam_jax.checkpoints.read import restore_params
 from videojam_jax.config import autoencoding, preparing
 from videojam_jax.data import raw_clips
+from videojam_jax.data.clip import BadClip
+from videojam_jax.data.prepare import Share
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders import reconstruction
 from videojam_jax.models.autoencoders.pixels import from_uint8
@@ -41,7 +43,10 @@ class Autoencoding:
                 "clip: raise it, or config.train.batch_size (flow_share = 0 trains on none)"
             )
         self._config, self._mesh = config, mesh
-        self._source = preparing.source(config)
+        self._source = preparing.source(
+            config, workdir, Share(jax.process_index(), jax.process_count())
+        )
+        self._set_aside: set[str] = set()
         held_out = autoencoding.held_out(config, len(self._source))
         self._net = autoencoding.net(config)
         self._discriminator = autoencoding.discriminator(config)
@@ -78,6 +83,9 @@ class Autoencoding:
     def batches(self, step: int):
         losses = self._config.reconstruction
         return self._batches(step, losses.flow_share, losses.image_share)
+
+    def skipped(self) -> int:
+        return len(self._set_aside)
 
     def rate(self, steps_per_second: float) -> dict[str, float]:
         config = self._config
@@ -133,5 +141,10 @@ class Autoencoding:
             flow_share=flow_share,
             image_share=image_share,
             threads=section.loader_threads,
-            tell_bad=lambda bad: print(f"set aside: {bad}", flush=True),
+            tell_bad=self._tell_bad,
         )
+
+    def _tell_bad(self, bad: BadClip) -> None:
+        if bad.source_id not in self._set_aside:
+            self._set_aside.add(bad.source_id)
+            print(f"set aside: {bad}", flush=True)

@@ -1,5 +1,6 @@
 """The linear floors of a run's losses, from a part of its prepared clips (`diffusion/floor.py`)."""
 
+import concurrent.futures
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ MOST_CLIPS = 2048
 MOST_BYTES = 2**28  # of latents
 MOST_TOKENS = 2**15  # of each half
 MOST_NUMBERS = 2**25  # in these tokens
+_READERS = 16  # threads
 
 
 def floors(
@@ -38,14 +40,23 @@ def floors(
     of_half = {"appearance": ("video", appearance_floor)}
     if motion:
         of_half["motion"] = ("motion", motion_floor)
-    tokens = {half: [] for half in of_half}
     rng = np.random.default_rng(0)
-    for clip in np.linspace(0, len(dataset) - 1, clips).round().astype(int):
-        record, chosen = dataset[int(clip)], rng.choice(in_a_clip, each, replace=False)
+    chosen = [rng.choice(in_a_clip, each, replace=False) for _ in range(clips)]
+
+    def tokens(clip: int, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        record, found = dataset[clip], {}
         for half, (name, _) in of_half.items():
             latent = record[name].astype(np.float32)
-            tokens[half].append(patchify(latent[None], patch)[0, chosen])
+            found[half] = patchify(latent[None], patch)[0, chosen]
+        return found
+
+    numbers = np.linspace(0, len(dataset) - 1, clips).round().astype(int).tolist()
+    # In threads, as each may lie in a shard of its own, which a bucket takes its time to open.
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(tokens, numbers, chosen))
     return {
-        f"{half}_floor": floor(principal_variances(np.concatenate(tokens[half])), options)
+        f"{half}_floor": floor(
+            principal_variances(np.concatenate([one[half] for one in found])), options
+        )
         for half, (_, floor) in of_half.items()
     }

@@ -63,6 +63,9 @@ class Generation:
             motion=self._config.model.motion,
         )
 
+    def skipped(self) -> int:
+        return len(self._dataset.skipped)
+
     def rate(self, steps_per_second: float) -> dict[str, float]:
         """Tokens a second on a device, and MFU if known."""
         config = self._config

@@ -201,6 +201,8 @@ def _loop(run: Run, state: TrainState, stop: Stop, watch: Watchdog, alert: Calla
                 _check_finite(run, values)
                 mean = summary(values) | where | run.floors | task.rate(1.0 / seconds)
                 mean["learning_rate"] = _rate(run.config, step)
+                if passed_over := task.skipped():
+                    mean["skipped_records"] = float(passed_over)
                 line = describe(step, section.steps, mean, seconds * (section.steps - step))
                 if log:
                     log.scalars(step, mean)

@@ -27,7 +27,12 @@ def open_clips(config: FrozenConfigDict, workdir: Path) -> loader.Dataset:
       UserError: they are missing, not those of this config, or others than those that the run
         in `workdir` has been trained on.
     """
-    dataset = loader.open_dataset(beside(config.train.dataset, workdir))
+    section = config.train
+    dataset = loader.open_dataset(
+        beside(section.dataset, workdir),
+        section.skip_records,
+        tell=lambda line: print(f"note: {line}", flush=True),
+    )
     _check_latents(dataset, config)
     _check_text(dataset, config)
     for line in [

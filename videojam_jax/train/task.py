@@ -36,6 +36,10 @@ class Task(Protocol):
         """This process's rows of the batches that follow step `step`."""
         ...
 
+    def skipped(self) -> int:
+        """How many clips could not be read and were passed over so far, in this process."""
+        ...
+
     def rate(self, steps_per_second: float) -> dict[str, float]:
         """What the speed is told as."""
         ...
