@@ -112,5 +112,5 @@ def test_processes_that_see_other_clips_at_one_path_end_all(tmp_path):
     paths = [f"--config.train.dataset={tmp_path}/host_{number}" for number in (0, 1)]
     assert_refused(
         ended([*command, paths[0]], tmp_path / "run", process=1, words=paths[1:]),
-        r"differs in the clips of config.train.dataset \(\w{16} on process 0, \w{16} on process 1\)",
+        r"differs in the clips of config.train.dataset \(\w{16} on process 0, \w{16} on process 1",
     )

@@ -1,4 +1,4 @@
-"""Prepared clips are those of a run's config, and those that it began with, or it does not start."""
+"""Prepared clips are those of a run's config and those it began with, or it does not start."""
 
 import copy
 import json
@@ -28,7 +28,8 @@ def tiny(*words, variant="videojam"):
 def of_settings(settings, shape=(4, 4, 4, 48)):
     """A prepared folder that is there as far as its settings go."""
     whole = {"settings": settings, "shapes": {"latent": list(shape)}, "clips": 24, "shards": []}
-    return loader.Dataset(pathlib.Path("data"), whole, np.array([1], np.int32), loader.Shards([], 1))
+    null_text, nothing = np.array([1], np.int32), loader.Shards([], 1)
+    return loader.Dataset(pathlib.Path("data"), whole, null_text, nothing)
 
 
 def told(config, change=lambda settings: None):

@@ -54,8 +54,8 @@ def check_weights(dataset: loader.Dataset, words: list[str]) -> None:
     if there and words != there[:1]:
         raise UserError(
             f"{dataset.folder} was prepared with other weights (of fingerprint {there[0]}) than "
-            f"those of config.autoencoder.weights ({words[0]}), which would show its latents wrongly: "
-            "name those that it was prepared with, or set config.train.sample_every = 0"
+            f"those of config.autoencoder.weights ({words[0]}), which would show its latents "
+            "wrongly: name those that it was prepared with, or set config.train.sample_every = 0"
         )
 
 
@@ -168,8 +168,8 @@ def _open_files(dataset: loader.Dataset) -> list[str]:
     if most_open >= shards:
         return []
     return [
-        f"{dataset.folder} has {shards:,} shards, of which this process may keep {most_open:,} open, "
-        "so it opens files again and again, which takes time; raise `ulimit -n`"
+        f"{dataset.folder} has {shards:,} shards, of which this process may keep {most_open:,} "
+        "open, so it opens files again and again, which takes time; raise `ulimit -n`"
     ]
 
 
@@ -198,8 +198,8 @@ def _began_with(dataset: loader.Dataset, workdir: Path) -> list[str]:
     if before is not None and before["identity"] != now["identity"]:
         raise UserError(
             f"{workdir} has been trained on the clips {before['identity']} of {before['folder']}, "
-            f"but {now['folder']} holds the clips {now['identity']}{_what_differs(before, now)}: put "
-            f"those back, choose another --workdir, or, to go on with these, delete {path}"
+            f"but {now['folder']} holds the clips {now['identity']}{_what_differs(before, now)}: "
+            f"put those back, choose another --workdir, or, to go on with these, delete {path}"
         )
     if before is None and distributed.leader():
         write_whole(path, json.dumps(now, indent=1) + "\n")
