@@ -13,6 +13,7 @@ import tiny_tae
 
 from videojam_jax.config import loading, preparing
 from videojam_jax.data import loader, manifest
+from videojam_jax.data.skipped import Skipped
 from videojam_jax.differences import flat
 from videojam_jax.errors import UserError
 from videojam_jax.train import generation, prepared
@@ -29,7 +30,7 @@ def of_settings(settings, shape=(4, 4, 4, 48)):
     """A prepared folder that is there as far as its settings go."""
     whole = {"settings": settings, "shapes": {"latent": list(shape)}, "clips": 24, "shards": []}
     null_text, nothing = np.array([1], np.int32), loader.Shards([], 1)
-    return loader.Dataset(pathlib.Path("data"), whole, null_text, nothing)
+    return loader.Dataset(pathlib.Path("data"), whole, null_text, nothing, Skipped(0, print))
 
 
 def told(config, change=lambda settings: None):
