@@ -10,6 +10,8 @@ import tiny_run
 from numbered_videos import make_video
 from PIL import Image
 
+from videojam_jax.data import probes
+
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
@@ -66,6 +68,15 @@ def test_the_broken_file_is_named_and_the_others_are_used(runs):
     # 30 frames at 24 a second are three clips of 4 frames at 12, at 12 a second seven.
     assert manifest["clips"] >= 3 + 3 + 7
     assert f"{manifest['clips']} clips prepared, 1 set aside" in printed["prepare"]
+
+
+def test_the_same_prepare_again_probes_no_video_that_it_knows(runs, monkeypatch):
+    root, printed = runs
+    monkeypatch.setattr(probes, "probe", None)
+    status, said = tiny_run.here(*printed["jobs"][0])
+    assert status == 0 and "nothing was left to do" in said, said
+    # The kept answers alone are of the run, not of its clips.
+    assert [path.name for path in (root / "data").iterdir() if path.is_dir()] == ["probed"]
 
 
 def test_fifty_steps_are_trained_and_sampled_on_the_way(runs):

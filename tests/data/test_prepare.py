@@ -121,6 +121,17 @@ def test_three_processes_make_what_one_makes_and_the_last_writes_the_manifest(wh
     assert digest(tmp_path) == digest(whole)
 
 
+def test_a_process_reads_no_note_while_others_are_at_work(tmp_path, monkeypatch):
+    real, read = shards.whole_shard, []
+    monkeypatch.setattr(shards, "whole_shard", lambda path: read.append(path) or real(path))
+    assert prepare_tiny(tmp_path, share=Share(1, 2)) is None and not read
+    # Started again, those of its own share alone; and the last one those of all, for the manifest.
+    assert prepare_tiny(tmp_path, share=Share(1, 2)) is None
+    assert len(read) == 2
+    assert prepare_tiny(tmp_path, share=Share(0, 2)) is not None
+    assert len(read) == 2 + 5
+
+
 def job_env():
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 

@@ -21,6 +21,7 @@ from tiny_run import leaves
 from videojam_jax.checkpoints.read import open_existing, read_json
 from videojam_jax.config import frozen, loading, modelling, preparing
 from videojam_jax.data import raw_clips
+from videojam_jax.data.clip import BadClip
 from videojam_jax.data.video_file import read_video
 from videojam_jax.errors import UserError
 from videojam_jax.models.autoencoders.discriminator import discriminator_loss, generator_loss
@@ -245,6 +246,27 @@ def test_batches_go_on_from_a_step(tmp_path):
     for found, wanted in zip(made.batches(3), whole[3:]):
         for name in wanted:
             np.testing.assert_array_equal(found[name], wanted[name])
+
+
+def test_a_clip_that_cannot_be_used_is_told_and_counted_once(tmp_path, monkeypatch, capsys):
+    made = task(tmp_path)
+    source, real = made._source, type(made._source).__getitem__
+
+    def some(self, index):
+        if index in (2, 3):
+            raise BadClip(f"clip {index}", "truncated")
+        return real(self, index)
+
+    monkeypatch.setattr(type(source), "__getitem__", some)
+    assert made.skipped() == 0
+    # From the beginning twice, as for the latents' scale.
+    for _ in range(2):
+        batches = made.batches(0)
+        list(itertools.islice(batches, 6))
+        batches.close()
+    assert made.skipped() == 2
+    told = sorted(capsys.readouterr().out.splitlines())
+    assert told == ["set aside: clip 2: truncated", "set aside: clip 3: truncated"]
 
 
 # --- a run ------------------------------------------------------------------------------

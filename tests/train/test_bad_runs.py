@@ -64,6 +64,20 @@ def test_clips_of_another_shape_are_named(data):
     refused(done, "(4, 4, 4, 48)", "(8, 4, 4, 48)", "prepare")
 
 
+def test_a_damaged_record_is_named_and_passed_over_if_that_is_allowed(data):
+    shutil.copytree(data / "data", data / "damaged_data")
+    (shard, *_) = sorted((data / "damaged_data").glob("*.array_record"))
+    content = bytearray(shard.read_bytes())
+    content[20_000] ^= 1
+    shard.write_bytes(content)
+    words = "--config.train.dataset=../damaged_data", "--config.train.steps=3"
+    done = train("--workdir", data / "z", *words)
+    refused(done, f"{shard} cannot be read at its record ", "delete it", "skip_records (0)")
+    status, said = train("--workdir", data / "z", *words, "--config.train.skip_records=1")
+    assert status == 0, said
+    assert said.count("note: record 1 of at most 1 passed over: ") == said.count(str(shard)) == 1
+
+
 def test_a_step_that_does_not_fit_into_memory_is_not_tried_again_and_again(data, monkeypatch):
     def step(state, batch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes.")
