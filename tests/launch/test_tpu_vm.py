@@ -8,6 +8,7 @@ as its home, by the real tpu_worker.sh.
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import subprocess
 
@@ -85,7 +86,7 @@ fi
 def tpu_vm(*words, **environment):
     return subprocess.run(
         ["bash", ROOT / "launch/tpu_vm.sh", *words],
-        env={"PATH": os.environ["PATH"], "POLL_SECONDS": "0", **environment},
+        env={"PATH": os.environ["PATH"], "POLL_SECONDS": "0", "RESTART_SECOND": "0", **environment},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -327,7 +328,8 @@ def test_killed_job_has_a_status_that_restarts_it(copied):
 def test_worker_that_was_not_set_up_says_so(cloud):
     launch = cloud.workers[0] / "videojam_jax/launch"
     launch.mkdir(parents=True)
-    (launch / "tpu_worker.sh").write_text((ROOT / "launch/tpu_worker.sh").read_text())
+    for name in ("tpu_worker.sh", "restarts.sh"):
+        shutil.copy(ROOT / "launch" / name, launch)
     result = worker_sh(cloud, 0, "start", "report", "--workdir", "/bucket/x")
     assert result.returncode == 2
     assert "not set up" in result.stderr and result.stderr.count("\n") == 1
