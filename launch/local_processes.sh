@@ -83,6 +83,7 @@ if [[ -n $dry_run ]]; then
 fi
 
 # --- the group: started together, waited for together ----------------------------------
+exec {silence}>/dev/null
 pids=() signals=0
 trap 'signals=$((signals + 1)); kill -TERM "${pids[@]}" 2>/dev/null' TERM INT
 
@@ -101,7 +102,8 @@ run_group() {
     exec {output}> >(trap '' TERM INT && with_number "$i")
     readers+=($!)
     # They share a terminal, and most lines are said by all alike.
-    ((i == 0)) && lines=$output || lines=/dev/null
+    lines=$output
+    ((i == 0)) || lines=$silence
     env "${variables[@]}" videojam "$@" 2>&"$output" >&"$lines" &
     pids+=($!)
     exec {output}>&-
