@@ -54,7 +54,7 @@ progress_of() (
   paths=() newest=0 total=0 before=""
   case ${workdir:+$1} in
     train) paths=("$workdir"/checkpoints/*) ;;
-    evaluate) paths=("$workdir"/*/checkpoints/*) ;;
+    evaluate) paths=("$workdir"/*/checkpoints/* "$workdir"/*/*/checkpoints/*) ;;
     prepare) paths=("$workdir"/*.array_record) && total=${#paths[@]} ;;
   esac
   for path in ${paths[@]+"${paths[@]}"}; do

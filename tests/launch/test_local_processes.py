@@ -173,7 +173,7 @@ def test_there_is_a_pause_that_a_signal_ends(launch):
     [
         ("train", {"checkpoints/10": True, "checkpoints/9": False, "checkpoints/damaged_20": False,
                    "checkpoints/30.orbax-checkpoint-tmp-1": False, "checkpoints/20": True}),
-        ("evaluate", {"base/checkpoints/5": True, "videojam/checkpoints/3": True}),
+        ("evaluate", {"base/checkpoints/5": True, "seed_0/base/checkpoints/3": True}),
         ("prepare", {"clips-00000-of-00002.array_record": True, ".clips-00001.x.part": False}),
         ("sample", {"samples/1.mp4": False}),
     ],
