@@ -9,7 +9,7 @@
 
 fail() {
   printf 'error: %s\n' "$1" >&2
-  exit 1
+  exit 2 # for a person to mend
 }
 
 # True if $1 runs and is recent enough. Running it is the only test that counts: a

@@ -5,17 +5,23 @@
 # Options:
 #   --devices K    CPU devices of each process (by default the GPUs of this machine are
 #                  divided; without any, each process has one CPU device)
-#   --restarts R   start all again, up to R times, when they end in anything but success
-#                  or an error to put right: after a signal, or the loss of one of them
+#   --restarts R   start all again when they end in anything but success or an error to put
+#                  right: after a signal, or the loss of one of them. Up to R times without a
+#                  new checkpoint, with pauses (launch/restarts.sh); by default MAX_RESTARTS or 0
 #   --dry-run      say what would be run
-# Lines of output begin with the number of their process. SIGTERM and Ctrl-C are passed on
-# to all. Exit status: 0 if all ended well; 2 if any has found something to put right;
-# else 75: run the same command to go on.
+# Lines of output begin with the number of their process: all that process 0 prints, and the
+# errors of the others, the rest of which is in WORKDIR/logs. SIGTERM and Ctrl-C are passed on to
+# all. Exit status: 0 if all ended well; 2 if any has found something to put right, or the words
+# above are wrong; else 75: run the same command to go on.
 set -uo pipefail
 here=$PWD
 # shellcheck source=launch/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+launch=$PWD/launch
 cd "$here" || fail "cannot enter $here"
+MAX_RESTARTS=${MAX_RESTARTS:-0}
+# shellcheck source=launch/restarts.sh
+source "$launch/restarts.sh"
 
 usage() {
   fail "$1; usage: local_processes.sh N [--devices K] [--restarts R] [--dry-run] JOB ARGUMENTS..."
@@ -29,11 +35,11 @@ processes=${1-}
 whole_number N "$processes"
 ((processes > 0)) || usage "N should be at least 1"
 shift
-devices='' restarts=0 dry_run=''
+devices='' dry_run=''
 while [[ ${1-} == --* ]]; do
   case $1 in
     --devices) whole_number "$1" "${2-}" && devices=$2 && shift 2 ;;
-    --restarts) whole_number "$1" "${2-}" && restarts=$2 && shift 2 ;;
+    --restarts) whole_number "$1" "${2-}" && max_restarts=$2 && shift 2 ;;
     --dry-run) dry_run=yes && shift ;;
     *) usage "unknown option $1" ;;
   esac
@@ -77,6 +83,7 @@ if [[ -n $dry_run ]]; then
 fi
 
 # --- the group: started together, waited for together ----------------------------------
+exec {silence}>/dev/null
 pids=() signals=0
 trap 'signals=$((signals + 1)); kill -TERM "${pids[@]}" 2>/dev/null' TERM INT
 
@@ -87,14 +94,17 @@ with_number() {
 }
 
 run_group() {
-  local port output i status before result=0 readers=()
+  local port output lines i status before result=0 readers=()
   port=$(free_port) || fail "no free port on this machine"
   pids=()
   for ((i = 0; i < processes; i++)); do
     mapfile -t variables < <(environment_of "$i" "$port")
     exec {output}> >(trap '' TERM INT && with_number "$i")
     readers+=($!)
-    env "${variables[@]}" videojam "$@" >&"$output" 2>&1 &
+    # They share a terminal, and most lines are said by all alike.
+    lines=$output
+    ((i == 0)) || lines=$silence
+    env "${variables[@]}" videojam "$@" 2>&"$output" >&"$lines" &
     pids+=($!)
     exec {output}>&-
   done
@@ -109,15 +119,18 @@ run_group() {
     fi
   done
   wait "${readers[@]}"
+  pids=()
   return "$result"
 }
 
-run_group "$@"
-status=$?
-for ((again = 1; again <= restarts; again++)); do
-  ((status == 75 && signals == 0)) || break
-  echo "starting all $processes processes again ($again of at most $restarts times)" >&2
+note_progress "$(progress_of "$@")"
+while :; do
   run_group "$@"
   status=$?
+  ((status == 75 && signals == 0 && max_restarts > 0)) || break
+  note_progress "$(progress_of "$@")"
+  again "status $status" || break
+  rest "$pause"
+  ((signals == 0)) || break
 done
 exit "$status"

@@ -24,7 +24,8 @@
 #   --runtime VERSION     default: the one for the type
 #   --create-flag FLAG    passed on to `gcloud ... create`, e.g. --create-flag=--network=mine;
 #                         may be given several times
-#   --max-restarts N      default: 20
+#   --max-restarts N      so many without a new checkpoint; default: MAX_RESTARTS or 20. Pauses
+#                         between them, and limits of what fails to connect: launch/restarts.sh
 #   --dry-run             print the commands and run none
 #
 # JOB is prepare, train, sample, report or evaluate; ARGS are those of `videojam JOB`.
@@ -32,13 +33,18 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly wrong=2  # the status of a mistake: the same command would end the same way
+readonly unreachable=255  # ssh's own status
 readonly jobs="prepare, train, sample, report or evaluate"
+readonly worker="bash videojam_jax/launch/tpu_worker.sh"
 poll_seconds=${POLL_SECONDS:-30}
 
 fail() {
   printf 'error: %s\n' "$1" >&2
   exit "$wrong"
 }
+
+# shellcheck source=launch/restarts.sh
+source launch/restarts.sh
 
 # The words as a shell would read them, in quotes only where they are needed.
 quoted() {
@@ -85,7 +91,10 @@ create() {
     || fail "gcloud did not take the request, see above"
   local state before=""
   while :; do
-    state=$(state_of) || return 1
+    until state=$(state_of); do
+      again "gcloud does not tell the state of $name" || return 1
+      rest "$pause"
+    done
     [[ $state == "$before" ]] || echo "$name: $state" >&3
     before=$state
     case $state in
@@ -108,75 +117,101 @@ copy() {
 && tar -xzf ../videojam_jax.tar.gz && bash launch/tpu_worker.sh setup $(quoted "$bucket")"
 }
 
+# Whether the slices are no longer there. A gcloud that does not answer says nothing of them.
+taken_away() {
+  local state
+  state=$(state_of) && [[ $state != ACTIVE ]]
+}
+
 # Runs the job on all workers; the status is 0, 2, or the last one when it is given up.
 run() {
-  local restart status
-  for ((restart = 0; ; restart++)); do
+  local status started=""
+  while :; do
     status=0
-    once || status=$?
+    if [[ -z $started ]]; then
+      start_all || status=$?
+    fi
+    if ((status == 0)); then
+      started=yes
+      wait_all || status=$?
+    fi
     if ((status == 0 || status == wrong)); then
       return "$status"
     fi
-    if [[ $(state_of) != ACTIVE ]]; then
+    if taken_away; then
       echo "error: the slices of $name were taken away; 'all' would ask for them again" >&2
       return "$status"
     fi
-    if ((restart == max_restarts)); then
-      echo "error: restarted $restart times, which is --max-restarts; see 'logs'" >&2
-      return "$status"
+    if ((status == unreachable)); then
+      again "not all workers answer" || return "$status"
+    else
+      again "status $status, see 'logs'" || return "$status"
+      started=""
     fi
-    echo "status $status: starting again" >&2
+    rest "$pause"
   done
 }
 
-# Starts the job where it does not already run and waits for all workers: 0 when all are
-# done, 2 when one says that something is to be put right, else the highest status.
-once() {
-  local worker="bash videojam_jax/launch/tpu_worker.sh" report status workers
-  until on_workers "$worker start $(quoted "${job[@]}")"; do
-    status=$?
-    # The status of a worker; anything else is a connection that failed.
-    ((status != wrong)) || return "$wrong"
-    [[ $(state_of) == ACTIVE ]] || return 75
-    sleep "$poll_seconds"
-  done
-  while :; do
-    report=$(on_workers "$worker wait") || true
-    [[ -z $dry_run ]] || return 0
-    workers=$(grep -c '^worker status ' <<<"$report") || true
-    ((workers < hosts * slices)) || break
-    [[ $(state_of) == ACTIVE ]] || return 75
-    echo "$workers of $((hosts * slices)) workers answered; asking again" >&2
-    sleep "$poll_seconds"
-  done
+# Starts the job where it does not already run: 0, 2, or `unreachable`.
+start_all() {
+  local report status=0
+  report=$(on_workers "$worker start $(quoted "${job[@]}")") || status=$?
+  [[ -z $dry_run ]] || return 0
+  note_answers "$report"
+  # The status of a worker; anything else is a connection that failed.
+  ((status == 0 || status == wrong)) || status=$unreachable
+  return "$status"
+}
+
+# Waits for all workers: 0 when all are done, 2 when one says that something is to be put right,
+# `unreachable` when not all answer, else the highest status.
+wait_all() {
+  local report answers
+  report=$(on_workers "$worker wait") || true
+  [[ -z $dry_run ]] || return 0
+  note_answers "$report"
+  answers=$(grep -c '^worker status ' <<<"$report") || true
+  if ((answers < hosts * slices)); then
+    echo "$answers of $((hosts * slices)) workers answered" >&2
+    return "$unreachable"
+  fi
   ! grep -qx "worker status $wrong" <<<"$report" || return "$wrong"
   return "$(sed -n 's/^worker status //p' <<<"$report" | sort -n | tail -n 1)"
 }
 
+# How far the job has come, as the workers tell.
+note_answers() {
+  local progress
+  progress=$(sed -n 's/^worker progress //p' <<<"$1" | sort -n | tail -n 1)
+  note_progress "${progress:-0}"
+}
+
 all() {
-  local life status
+  local status
   trap 'echo "error: interrupted; $name is still there and is paid for until it is deleted" >&2
 exit 130' INT TERM
-  for ((life = 0; ; life++)); do
+  while :; do
     status=75
     if create; then
       copy || fail "cannot copy to $name, which is still there; delete it, or go on with copy"
       status=0
       run || status=$?
     fi
-    if ((status == 0 || status == wrong || life == max_restarts)); then
+    if ((status == 0 || status == wrong)) || ! taken_away; then
       break
     fi
-    [[ $(state_of) != ACTIVE ]] || break
+    again "the slices were taken away" || break
     delete
+    rest "$pause"
   done
-  on_workers "bash videojam_jax/launch/tpu_worker.sh logs" || true
+  on_workers "$worker logs" || true
   delete
   return "$status"
 }
 
 delete() {
-  tpus delete "$name" "${place[@]}" --force --quiet
+  tpus delete "$name" "${place[@]}" --force --quiet \
+    || fail "$name may still be there, and is paid for until it is deleted"
 }
 
 command=${1:-}
@@ -187,7 +222,7 @@ or all: launch/tpu_vm.sh COMMAND --name NAME --zone ZONE ..." ;;
 esac
 
 name="" zone="" project="" type="" runtime="" bucket="" tier="" dry_run=""
-slices=1 max_restarts=20 create_flags=() job=()
+slices=1 create_flags=() job=()
 while (($#)); do
   case $1 in
     --) shift && job=("$@") && break ;;
@@ -265,7 +300,7 @@ fi
 
 case $command in
   status) tpus describe "$name" "${place[@]}" ;;
-  logs) on_workers "bash videojam_jax/launch/tpu_worker.sh logs" ;;
-  stop) on_workers "bash videojam_jax/launch/tpu_worker.sh stop" ;;
+  logs) on_workers "$worker logs" ;;
+  stop) on_workers "$worker stop" ;;
   *) "$command" ;;
 esac

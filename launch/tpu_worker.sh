@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What tpu_vm.sh runs on each worker of the slices, in its copy of the repository:
 #   setup [BUCKET]      install the package; remember the bucket
-#   start JOB ARGS...   run `videojam JOB ARGS...` in the background, unless it already runs
-#   wait                until that has ended, then print "worker status N"
+#   start JOB ARGS...   run `videojam JOB ARGS...` in the background, unless it already runs;
+#                       print "worker progress N", of launch/restarts.sh
+#   wait                until that has ended, then print the same and "worker status N"
 #   stop                SIGTERM: the job saves and ends with status 75
 #   logs                the end of what the job has said
 # The job does not depend on the connection it was started from. Whoever waits for it waits
@@ -17,6 +18,9 @@ fail() {
   printf 'error: %s: %s\n' "$(hostname)" "$1" >&2
   exit 2
 }
+
+# shellcheck source=launch/restarts.sh
+source launch/restarts.sh
 
 setup() {
   mkdir -p "$state"
@@ -58,6 +62,7 @@ start() {
   local words
   words=$(printf '%q ' "$@")
   mount_bucket
+  printf 'worker progress %s\n' "$(progress_of "$@")"
   exec 9>>"$state/lock"
   if ! flock -n 9; then
     [[ $(cat "$state/command") == "$words" ]] \
@@ -79,8 +84,10 @@ start() {
 }
 
 await() {
-  local status
+  local status words
   flock "$state/lock" true
+  eval "words=($(cat "$state/command"))" # as `start` has quoted them
+  printf 'worker progress %s\n' "$(progress_of "${words[@]}")"
   # Without a status the machine was restarted, or the shell above was killed.
   status=$(cat "$state/status" 2>/dev/null) || status=137
   printf 'worker status %s\n' "$status"

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from videojam_jax.errors import UserError
-from videojam_jax.files import passing_name, write_whole
+from videojam_jax.files import keep_synced, passing_name, write_whole
 
 
 def test_text_and_bytes_replace_what_was_there_and_leave_nothing_beside_it(tmp_path):
@@ -69,3 +69,25 @@ def test_what_keeps_it_from_being_written_is_one_line_that_names_the_file(tmp_pa
             passing.write_text("half")
             passing.unlink()
     assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_what_is_flushed_of_an_open_file_goes_on_to_the_disk(tmp_path, monkeypatch):
+    synced, sizes = threading.Event(), []
+
+    def fsync(number):
+        sizes.append(os.fstat(number).st_size)
+        synced.set()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with (tmp_path / "a.log").open("a", buffering=1) as file:
+        keep_synced(file, seconds=0.001)
+        for size in (7, 14):
+            file.write("a line\n")
+            while not sizes or sizes[-1] != size:
+                assert synced.wait(30)
+                synced.clear()
+    for thread in threading.enumerate():
+        if thread.name.endswith("a.log"):
+            thread.join(30)
+            assert not thread.is_alive(), "it ends with the file"
+    assert len(sizes) <= 3, "what did not grow is left alone"

@@ -19,7 +19,7 @@ NARROWER = {
     "lock": {"files"},
     "diffusion": {"keys", "text"},
     "parallel": {"differences", "keys", "randomness"},
-    "terminal": {"parallel"},
+    "terminal": {"files", "parallel"},
     "checkpoints": {"differences", "keys"},
     "models": {"keys", "text"},
     "motion": {"keys", "models"},

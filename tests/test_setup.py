@@ -110,7 +110,7 @@ def test_failed_install_is_an_error_and_is_tried_again(copy, tmp_path):
     )
     environment = {"PATH": os.environ["PATH"], "CONDA_PREFIX": str(active)}
     result = run_script("launch/environment.sh", environment, copy)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.startswith("error: pip could not install")
     log = tmp_path / "log"
     recording_python(active / "bin" / "python", log)
@@ -123,7 +123,7 @@ def test_environment_with_an_old_python_is_named(copy, tmp_path):
     executable(active / "bin" / "python", "#!/bin/bash\nexit 1\n")
     environment = {"PATH": os.environ["PATH"], "VIRTUAL_ENV": str(active)}
     result = run_script("launch/environment.sh", environment, copy)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
     assert str(active) in result.stderr and "3.11" in result.stderr
 
@@ -136,7 +136,7 @@ def test_machine_without_a_recent_python_gets_one_line(copy, tmp_path):
     # A shim that exists and cannot run, as pyenv leaves them.
     executable(tools / "python3.12", "#!/bin/bash\necho 'not installed' >&2\nexit 127\n")
     result = run_script("launch/environment.sh", {"PATH": str(tools)}, copy)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert result.stderr.startswith("error: no Python 3.11 or newer")
 

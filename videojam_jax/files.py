@@ -8,8 +8,11 @@ nothing reads.
 import contextlib
 import os
 import secrets
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from videojam_jax.errors import UserError, caused
 
@@ -53,6 +56,28 @@ def passing_name(path: Path, *, tag: str = "") -> Iterator[Path]:
         with contextlib.suppress(OSError):
             passing.unlink(missing_ok=True)
         raise
+
+
+def keep_synced(file: IO, seconds: float = 30.0) -> None:
+    """Until `file` is closed, what was flushed of it goes on to the disk every so often.
+
+    A mounted bucket shows nothing of a file that is open, and a machine that is taken away takes
+    along what it had not written.
+    """
+
+    def sync():
+        before = -1
+        while not file.closed:
+            # A disk that is full, or away for a moment: the next time may come through. The file
+            # may be closed meanwhile.
+            with contextlib.suppress(OSError, ValueError):
+                size = os.fstat(file.fileno()).st_size
+                if size != before:
+                    os.fsync(file.fileno())
+                    before = size
+            time.sleep(seconds)
+
+    threading.Thread(target=sync, name=f"sync {file.name}", daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -4,10 +4,13 @@ SLURM itself is played by two scripts: `srun` runs the task twice and gives the 
 status, as the real one does, and `scontrol` notes how it was called.
 """
 
+import datetime
 import os
 import pathlib
 import shlex
+import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -32,16 +35,19 @@ done
 exit $highest
 """
 SCONTROL = '#!/bin/bash\necho "$*" >>scontrol.log\n'
+SQUEUE = "#!/bin/bash\necho ${TIME_LIMIT_ENDS:-N/A}\n"
 VIDEOJAM = """#!/bin/bash
 echo "$*" >>videojam.log
+[[ ! -e saves ]] || mkdir -p "out/checkpoints/$(wc -l <videojam.log)"
+if [[ -e hangs ]]; then trap 'exit 75' TERM; while :; do sleep 0.05; done; fi
 exit "$(cut -d' ' -f$((SLURM_PROCID + 1)) statuses)"
 """
 
 
-def sbatch(*arguments, cwd=ROOT, **environment):
+def sbatch(*arguments, cwd=ROOT, script=ROOT / "launch/slurm.sbatch", **environment):
     return subprocess.run(
-        ["bash", str(ROOT / "launch/slurm.sbatch"), *arguments],
-        cwd=cwd, env={"PATH": os.environ["PATH"], **environment},
+        ["bash", str(script), *arguments],
+        cwd=cwd, env={"PATH": os.environ["PATH"], "RESTART_SECOND": "0", **environment},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -51,18 +57,24 @@ def cluster(tmp_path):
     """Submits a job whose two tasks end with the given statuses."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name, text in {"srun": SRUN, "scontrol": SCONTROL, "videojam": VIDEOJAM}.items():
+    scripts = {"srun": SRUN, "scontrol": SCONTROL, "squeue": SQUEUE, "videojam": VIDEOJAM}
+    for name, text in scripts.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
 
     def submit(*statuses, **environment):
         (tmp_path / "statuses").write_text(" ".join(map(str, statuses)))
-        environment = {"SLURM_JOB_ID": "17", **environment}
+        environment = {"SLURM_JOB_ID": "17", **{k: str(v) for k, v in environment.items()}}
         path = f"{tools}:{os.environ['PATH']}"
         return sbatch("train", "--workdir", "out", cwd=tmp_path, **environment | {"PATH": path})
 
     submit.folder = tmp_path
     return submit
+
+
+def requeued(cluster):
+    """How often so far; `scontrol` is called for nothing else."""
+    return (cluster.folder / "scontrol.log").read_text().count("requeue 17\n")
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -139,7 +151,7 @@ def test_finished_job_is_not_queued_again(cluster):
 @pytest.mark.parametrize("statuses", [(75, 75), (75, 134), (137, 75), (0, 1)])
 def test_stopped_or_killed_job_is_queued_again(cluster, statuses):
     assert cluster(*statuses).returncode == max(statuses)
-    assert (cluster.folder / "scontrol.log").read_text() == "requeue 17\n"
+    assert requeued(cluster) == 1
 
 
 @pytest.mark.parametrize("statuses", [(2, 2), (2, 75), (134, 2)])
@@ -151,9 +163,56 @@ def test_mistake_of_one_task_ends_the_job_for_good(cluster, statuses):
     assert cluster(0, 0).returncode == 0
 
 
-def test_restarts_are_bounded(cluster):
-    assert cluster(75, 75, MAX_RESTARTS="3", SLURM_RESTART_COUNT="2").returncode == 75
-    assert (cluster.folder / "scontrol.log").read_text() == "requeue 17\n"
-    result = cluster(75, 75, MAX_RESTARTS="3", SLURM_RESTART_COUNT="3")
-    assert result.returncode == 75 and "restarted 3 times" in result.stderr
-    assert (cluster.folder / "scontrol.log").read_text() == "requeue 17\n"
+def test_starts_without_a_new_checkpoint_are_bounded_through_all_turns(cluster):
+    turns = [cluster(75, 75, MAX_RESTARTS=3, SLURM_RESTART_COUNT=turn) for turn in range(4)]
+    assert [turn.returncode for turn in turns] == [75] * 4
+    assert requeued(cluster) == 3
+    for count, pause in ((1, 10), (2, 20), (3, 40)):
+        said = f"restart {count} of 3 without a new checkpoint, in {pause} s: status 75"
+        assert said in turns[count - 1].stderr
+    assert "started again 3 times (MAX_RESTARTS) without a new checkpoint" in turns[3].stderr
+
+
+def test_a_turn_that_brought_a_checkpoint_does_not_count(cluster):
+    (cluster.folder / "saves").touch()
+    for turn in range(4):
+        result = cluster(1, 75, MAX_RESTARTS=1, SLURM_RESTART_COUNT=turn)
+        assert "restart 1 of 1 without a new checkpoint, in 10 s" in result.stderr
+    (cluster.folder / "saves").unlink()
+    assert "not once more" in cluster(1, 75, MAX_RESTARTS=1, SLURM_RESTART_COUNT=4).stderr
+    assert requeued(cluster) == 4
+
+
+def test_the_pause_is_made_by_the_next_turn_as_far_as_slurm_has_not_made_it(cluster):
+    def turn(number):
+        began = time.monotonic()
+        cluster(75, 75, SLURM_RESTART_COUNT=number, RESTART_PAUSE=40, RESTART_SECOND="0.1")
+        return time.monotonic() - began
+
+    assert turn(0) < 4, "the time of a turn may be up"
+    assert turn(1) >= 4 - 0.1 * 8, "40 short seconds, but for those that have passed"
+    kept = cluster.folder / "slurm-17" / "restarts"
+    count, progress, pause, ended = kept.read_text().split()
+    assert (count, progress, pause) == ("2", "0", "80")
+    kept.write_text(f"{count} {progress} {pause} {int(ended) - 600}")
+    assert turn(2) < 4
+
+
+@pytest.mark.parametrize("told_by", ["SLURM_JOB_END_TIME", "TIME_LIMIT_ENDS"])
+def test_a_job_whose_tasks_do_not_end_is_queued_again_before_its_time_is_up(cluster, told_by):
+    (cluster.folder / "hangs").touch()
+    ends = int(time.time()) + 62
+    if told_by == "TIME_LIMIT_ENDS":  # as squeue has it
+        ends = datetime.datetime.fromtimestamp(ends).isoformat()
+    result = cluster(0, 0, **{told_by: ends})
+    assert result.returncode == 124 and requeued(cluster) == 1
+    assert "without a new checkpoint, in 10 s: status 124" in result.stderr
+
+
+def test_the_copy_that_slurm_makes_of_the_script_finds_the_rule(tmp_path):
+    copy = shutil.copy(ROOT / "launch/slurm.sbatch", tmp_path / "slurm_script")
+    words = ["--dry-run", "train", "--workdir", "out"]
+    result = sbatch(*words, cwd=tmp_path, script=copy, SLURM_SUBMIT_DIR=str(ROOT))
+    assert result.returncode == 0, result.stderr
+    result = sbatch(*words, cwd=tmp_path, script=copy, SLURM_SUBMIT_DIR=str(tmp_path))
+    assert result.returncode == 2 and "submit from the root of the repository" in result.stderr

@@ -8,6 +8,7 @@ as its home, by the real tpu_worker.sh.
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import subprocess
 
@@ -37,13 +38,17 @@ done
 case $verb in
   create | delete) echo "$verb" >>life.log ;;
   # The first line is the next answer; the last one stays.
-  describe) head -n 1 states; (($(wc -l <states) == 1)) || sed -i 1d states ;;
+  describe) [[ ! -e mute ]] || exit 1; head -n 1 states; (($(wc -l <states) == 1)) || sed -i 1d states ;;
   scp) for worker in worker-*; do cp "$2" "$worker/${3#*:}"; done ;;
   ssh)
+    [[ ! -e dead ]] || exit 255
     pids=()
     workers=(worker-*)
     # A connection that breaks while it waits.
-    if [[ $command == *" wait" && -e broken ]]; then rm broken; workers=(worker-0); fi
+    if [[ $command == *" wait" && -s broken ]]; then
+      sed -i 1d broken
+      workers=(worker-0)
+    fi
     for worker in "${workers[@]}"; do
       (cd "$worker" && HOME=$PWD bash -c "$command") &
       pids+=($!)
@@ -71,6 +76,7 @@ printf '%s\\n' "$@" >"$HOME/words"
 echo "${JAX_COMPILATION_CACHE_DIR:-}" >"$HOME/cache"
 echo start >>"$HOME/starts"
 starts=$(wc -l <"$HOME/starts")
+[[ ! -e $CLOUD/saves ]] || mkdir -p "out/checkpoints/$starts"
 if [[ -e $CLOUD/until-stopped ]]; then
   trap 'exit 75' TERM
   echo ready >"$HOME/ready"
@@ -85,7 +91,7 @@ fi
 def tpu_vm(*words, **environment):
     return subprocess.run(
         ["bash", ROOT / "launch/tpu_vm.sh", *words],
-        env={"PATH": os.environ["PATH"], "POLL_SECONDS": "0", **environment},
+        env={"PATH": os.environ["PATH"], "POLL_SECONDS": "0", "RESTART_SECOND": "0", **environment},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -239,6 +245,8 @@ def test_job_is_started_again_on_all_workers_when_one_stops(copied):
     result = copied("run", *PAIR, "--", "train", *JOBS["train"])
     assert result.returncode == 0, result.stderr
     assert copied.starts() == [3, 3]
+    assert "restart 1 of 20 without a new checkpoint, in 10 s: status 137" in result.stderr
+    assert "restart 2 of 20 without a new checkpoint, in 20 s: status 134" in result.stderr
 
 
 def test_mistake_of_one_worker_ends_the_job_for_good(copied):
@@ -253,12 +261,51 @@ def test_restarts_are_bounded(copied):
     copied.end_with(1, 75, 75, 75, 0)
     result = copied("run", *PAIR, "--max-restarts", "2", "--", "train", *JOBS["train"])
     assert result.returncode == 75
-    assert "restarted 2 times" in result.stderr
+    assert "started again 2 times (MAX_RESTARTS) without a new checkpoint" in result.stderr
     assert copied.starts() == [3, 3]
 
 
+def test_a_start_that_brought_a_checkpoint_does_not_count(copied):
+    alone = [*PLACE, "--type", "v5litepod-4", "--max-restarts", "1"]
+    for worker in (0, 1):
+        copied.end_with(worker, 75, 75, 75, 75, 0)
+    (copied.folder / "saves").touch()
+    result = copied("run", *alone, "--", "train", "--config", "c.py", "--workdir", "out")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("restart 1 of 1 without a new checkpoint, in 10 s") == 4
+
+
+@pytest.mark.parametrize(("silence", "connections"), [("dead", 3), ("broken", 4)])
+def test_workers_that_no_longer_answer_are_not_asked_for_ever(copied, silence, connections):
+    (copied.folder / silence).write_text("a wait\n" * 100)
+    before = (copied.folder / "gcloud.log").read_text().count(" ssh ")
+    result = copied("run", *PAIR, "--max-restarts", "2", "--", "train", *JOBS["train"])
+    assert result.returncode == 255
+    assert "restart 2 of 2 without a new checkpoint, in 20 s: not all workers" in result.stderr
+    assert "not all workers answer; started again 2 times" in result.stderr
+    asked = (copied.folder / "gcloud.log").read_text().count(" ssh ") - before
+    assert asked == connections, "with `broken` the first one starts the job, and then it waits"
+
+
+def test_a_gcloud_that_does_not_answer_does_not_mean_that_the_slices_are_gone(copied):
+    copied.end_with(0, 75, 0)
+    copied.end_with(1, 75, 0)
+    (copied.folder / "mute").touch()
+    result = copied("run", *PAIR, "--", "train", *JOBS["train"])
+    assert result.returncode == 0, result.stderr
+    assert "taken away" not in result.stderr and copied.starts() == [2, 2]
+
+
+def test_slices_that_could_not_be_deleted_are_told_of(cloud):
+    gcloud = cloud.folder / "bin" / "gcloud"
+    gcloud.write_text(GCLOUD.replace("create | delete)", "delete) exit 1 ;;\n  create)"))
+    result = cloud("all", *PAIR, "--", "train", *JOBS["train"])
+    assert result.returncode == 2
+    assert "mine may still be there, and is paid for until it is deleted" in result.stderr
+
+
 def test_broken_connection_restarts_nothing(copied):
-    (copied.folder / "broken").touch()
+    (copied.folder / "broken").write_text("a wait\n")
     result = copied("run", *PAIR, "--", "train", *JOBS["train"])
     assert result.returncode == 0, result.stderr
     assert "1 of 2 workers answered" in result.stderr
@@ -274,6 +321,7 @@ def test_slices_that_are_taken_away_are_asked_for_again(cloud):
     assert result.returncode == 0, result.stderr
     assert cloud.life() == ["create", "delete", "create", "delete"]
     assert cloud.starts() == [2, 2]
+    assert "restart 1 of 20 without a new checkpoint, in 10 s: the slices were" in result.stderr
 
 
 def test_refused_request_is_an_error_and_deletes_nothing(cloud):
@@ -310,7 +358,7 @@ def test_running_job_outlives_its_connection_and_is_found_again(copied):
     assert "still runs 'videojam train" in other.stderr
     wait_until_ready(copied.workers[0])
     assert worker_sh(copied, 0, "stop").returncode == 0
-    assert worker_sh(copied, 0, "wait").stdout == "worker status 75\n"
+    assert worker_sh(copied, 0, "wait").stdout == "worker progress 0\nworker status 75\n"
     assert copied.starts() == [1, 0]
     assert "videojam train" in worker_sh(copied, 0, "logs").stdout
 
@@ -321,13 +369,14 @@ def test_killed_job_has_a_status_that_restarts_it(copied):
     wait_until_ready(copied.workers[0])
     group = int((copied.workers[0] / "videojam_run/group").read_text())
     os.killpg(group, signal.SIGKILL)
-    assert worker_sh(copied, 0, "wait").stdout == "worker status 137\n"
+    assert worker_sh(copied, 0, "wait").stdout == "worker progress 0\nworker status 137\n"
 
 
 def test_worker_that_was_not_set_up_says_so(cloud):
     launch = cloud.workers[0] / "videojam_jax/launch"
     launch.mkdir(parents=True)
-    (launch / "tpu_worker.sh").write_text((ROOT / "launch/tpu_worker.sh").read_text())
+    for name in ("tpu_worker.sh", "restarts.sh"):
+        shutil.copy(ROOT / "launch" / name, launch)
     result = worker_sh(cloud, 0, "start", "report", "--workdir", "/bucket/x")
     assert result.returncode == 2
     assert "not set up" in result.stderr and result.stderr.count("\n") == 1

@@ -100,7 +100,7 @@ def whole_steps(workdir):
 
 
 def log_of(workdir, process):
-    return (workdir / "logs" / f"process_{process:05}.log").read_text()
+    return (workdir / "logs" / f"train_{process:05}.log").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -371,6 +371,6 @@ def test_an_error_of_all_processes_is_told_by_each(data):
     ended = tiny_run.ends(tiny_run.start_together(2, command), timeout=60)
     assert [status for status, _ in ended] == [2, 2]
     assert re.search(r"^videojam: error: .*no_data: no such folder", ended[0][1], re.M)
-    assert re.search(r"^videojam: error in process 1: .*no_data", ended[1][1], re.M)
+    assert re.search(r"^videojam: error: .*no_data", ended[1][1], re.M)
     for process in (0, 1):
         assert "no_data: no such folder" in log_of(workdir, process)

@@ -86,7 +86,10 @@ def _stoppable() -> Iterator[None]:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    """The job and its words; `overrides` are those that start with `--config.`, key and value."""
+    """The job and its words, and the whole as `command`.
+
+    `overrides` are those that start with `--config.`, key and value.
+    """
     parser = argparse.ArgumentParser(
         prog="videojam",
         description="Train, sample and judge video models that learn appearance and motion.",
@@ -96,9 +99,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     for job in JOBS:
         name, about = job.__name__.rpartition(".")[2], job.__doc__
         words = jobs.add_parser(name, help=about, description=about, allow_abbrev=False)
-        words.set_defaults(run=job.run, launch=None, terminal=None)
+        words.set_defaults(run=job.run, launch=None)
         job.words(words)
     arguments, rest = parser.parse_known_args(argv)
+    arguments.command = shlex.join(["videojam", *argv])
     arguments.overrides = {}
     while rest:
         word = rest.pop(0)
@@ -136,9 +140,6 @@ def _fail(arguments, message: str, status: int = WRONG) -> int:
     # The log may be on the disk that is full.
     with contextlib.suppress(OSError):
         print(f"videojam: error: {message}", file=sys.stderr)
-    if arguments.terminal:
-        number = arguments.launch.process
-        print(f"videojam: error in process {number}: {message}", file=arguments.terminal)
     if is_joined(arguments):
         from videojam_jax.parallel import distributed
 

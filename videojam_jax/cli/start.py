@@ -69,7 +69,7 @@ def _place(arguments, workdir: Path):
         processes=arguments.processes,
         process=arguments.process,
     )
-    arguments.terminal = log_process(workdir, arguments.launch)
+    log_process(workdir, arguments.launch, arguments.job, arguments.command)
     return arguments.launch
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tensorboardX.proto.summary_pb2 import Summary
 
-from videojam_jax.files import write_whole
+from videojam_jax.files import keep_synced, write_whole
 
 # What is told of a line's steps only where there is something to tell: a gradient of so many
 # means, and a share of the time.
@@ -27,6 +27,7 @@ class RunLog:
         self._path = workdir / "metrics.jsonl"
         _keep_until(self._path, step)
         self._file = self._path.open("a")
+        keep_synced(self._file)
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
