@@ -33,9 +33,7 @@ JOBS = (prepare, train, sample, report, evaluate, vote, bench, plan, convert, ke
 
 def main(argv: list[str] | None = None) -> int:
     """Run one job; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    arguments = _parse(argv)
-    arguments.command = shlex.join(["videojam", *argv])
+    arguments = _parse(sys.argv[1:] if argv is None else argv)
     # orbax tells of every save, and of every failure that we tell of, through absl's logger.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     _tell_stacks()
