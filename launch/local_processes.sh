@@ -104,7 +104,7 @@ run_group() {
     # They share a terminal, and most lines are said by all alike.
     lines=$output
     ((i == 0)) || lines=$silence
-    env "${variables[@]}" videojam "$@" 2>&"$output" >&"$lines" &
+    env "${variables[@]}" videojam "$@" 1>&"$lines" 2>&"$output" &
     pids+=($!)
     exec {output}>&-
   done

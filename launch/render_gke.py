@@ -11,6 +11,7 @@ or evaluate; what follows are the arguments of `videojam JOB`. Needs Python alon
 import argparse
 import json
 import math
+import os
 import re
 import string
 import subprocess
@@ -99,11 +100,11 @@ def render(options: argparse.Namespace, job: list[str]) -> str:
         "accelerator": TPUS[options.accelerator].label,
         "topology": options.topology,
         "slices": options.slices,
-        "max_restarts": options.max_restarts,
+        "max_restarts": str(options.max_restarts),
         "hosts": hosts,
         "chips_per_host": chips,
         # Kubernetes would put a variable's value for $(NAME).
-        "command": ["videojam", *(word.replace("$(", "$$(") for word in job)],
+        "command": ["bash", "launch/gke_pod.sh", *(word.replace("$(", "$$(") for word in job)],
     }
     # JSON is YAML: whatever is in a prompt or a path comes out as it went in.
     text = {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
@@ -126,7 +127,8 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--chips-per-host", type=int, choices=(1, 4, 8), help="default: by topology")
     flags.add_argument("--bucket", required=True, help="seen by every pod as /bucket")
     flags.add_argument("--service-account", default="default", help="that may use the bucket")
-    flags.add_argument("--max-restarts", type=int, default=20, help="default: 20")
+    flags.add_argument("--max-restarts", type=int, default=os.environ.get("MAX_RESTARTS", "20"),
+                       help="without a new checkpoint; default: MAX_RESTARTS or 20")  # fmt: skip
     flags.add_argument("--dry-run", action="store_true", help="print the JobSet, send nothing")
     return flags
 

@@ -1,6 +1,7 @@
 """launch/render_gke.py: the JobSet, read back as Kubernetes would read it."""
 
 import importlib.util
+import os
 import pathlib
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def hosts_and_chips():
 @pytest.mark.parametrize("job", JOBS)
 def test_every_pod_runs_the_command(job):
     (container,) = pod_of(jobset([job, *JOBS[job]]))["containers"]
-    assert container["command"] == ["videojam", job, *JOBS[job]]
+    assert container["command"] == ["bash", "launch/gke_pod.sh", job, *JOBS[job]]
 
 
 def test_kubernetes_does_not_expand_a_prompt():
@@ -113,12 +114,18 @@ def test_eight_chips_can_be_divided_between_two_hosts(hosts_and_chips):
     assert hosts_and_chips("v5e", "2x4", 4) == (2, 4)
 
 
-def test_mistake_fails_the_set_and_all_else_restarts_it():
+def test_mistake_fails_the_set_and_all_else_restarts_it_as_often_as_the_pods_say():
     document = jobset(changes={"--max-restarts": "7"})
-    policy = document["spec"]["failurePolicy"]
-    assert policy["maxRestarts"] == 7
-    (rule,) = policy["rules"]
+    rule, rest = document["spec"]["failurePolicy"]["rules"]
     assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
+    assert rest == {"name": "again", "action": "RestartJobSetAndIgnoreMaxRestarts"}
+    variables = {entry["name"]: entry for entry in pod_of(document)["containers"][0]["env"]}
+    assert variables["MAX_RESTARTS"]["value"] == "7"
+    for name, annotation in (
+        ("JOBSET_RESTART_ATTEMPT", "restart-attempt"), ("JOBSET_JOB_INDEX", "job-index"),
+    ):  # fmt: skip
+        path = variables[name]["valueFrom"]["fieldRef"]["fieldPath"]
+        assert path == f"metadata.annotations['jobset.sigs.k8s.io/{annotation}']"
     job = slice_of(document)[1]
     (pod_rule,) = job["podFailurePolicy"]["rules"]
     assert pod_rule["action"] == "FailJob" and pod_rule["onExitCodes"]["values"] == [2]
@@ -138,6 +145,88 @@ def test_bucket_is_mounted_where_the_job_writes():
     annotations = slice_of(document)[1]["template"]["metadata"]["annotations"]
     # The driver looks for the word, not for YAML's truth.
     assert annotations["gke-gcsfuse/volumes"] == "true"
+
+
+def test_the_bucket_is_not_held_back_by_the_limits_of_its_driver():
+    annotations = slice_of(jobset())[1]["template"]["metadata"]["annotations"]
+    for what in ("cpu", "memory", "ephemeral-storage"):
+        assert annotations[f"gke-gcsfuse/{what}-limit"] == "0", "a word, which YAML must not read"
+
+
+def test_the_image_has_what_a_pod_runs():
+    lines = (ROOT / "launch/Dockerfile").read_text().splitlines()
+    (copied,) = (line.split()[1:-1] for line in lines if line.startswith("COPY launch/"))
+    script = jobset()["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    assert set(copied) == {script["containers"][0]["command"][1], "launch/restarts.sh"}
+    assert all((ROOT / path).exists() for path in copied)
+
+
+@pytest.fixture
+def pod(tmp_path):
+    """`pod(start, index, ...)`: a pod of the job's start of that number, whose end it returns."""
+    videojam = tmp_path / "videojam"
+    videojam.write_text('#!/bin/bash\necho "videojam $*"\nexit 75\n')
+    videojam.chmod(0o755)
+
+    def run(start, index=0, **variables):
+        return subprocess.Popen(
+            ["bash", ROOT / "launch/gke_pod.sh", "train", "--workdir", tmp_path / "run"],
+            env={
+                "PATH": f"{tmp_path}:{os.environ['PATH']}", "RESTART_SECOND": "0",
+                "JOBSET_RESTART_ATTEMPT": str(start), "JOB_COMPLETION_INDEX": str(index),
+                "JOBSET_JOB_INDEX": "0", **variables,
+            },
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def end(*arguments, **variables):
+        process = run(*arguments, **variables)
+        out, error = process.communicate(timeout=60)
+        return process.returncode, out, error
+
+    end.begin, end.workdir = run, tmp_path / "run"
+    return end
+
+
+def test_a_pod_runs_the_job_and_counts_starts_without_a_new_checkpoint(pod):
+    assert pod(0) == (75, f"videojam train --workdir {pod.workdir}\n", "")
+    for start, pause in ((1, 10), (2, 20)):
+        status, out, error = pod(start, MAX_RESTARTS="2")
+        assert status == 75 and out.startswith("videojam")
+        assert f"restart {start} of 2 without a new checkpoint, in {pause} s: start {start}" in error
+    status, out, error = pod(3, MAX_RESTARTS="2")
+    assert (status, out) == (2, "")
+    assert "started again 2 times (MAX_RESTARTS) without a new checkpoint" in error
+    (pod.workdir / "checkpoints" / "500").mkdir(parents=True)
+    assert "restart 1 of 2 without a new checkpoint, in 10 s" in pod(4, MAX_RESTARTS="2")[2]
+
+
+def test_all_pods_of_a_start_come_to_the_same_count_whichever_comes_first(pod):
+    pod(0)
+    for start in (1, 2, 3):
+        order = (1, 0, 2) if start != 2 else (0, 1, 2)
+        for index in order:
+            assert f"restart {start} of 20 " in pod(start, index)[2], (start, index)
+
+
+def test_a_damaged_count_begins_anew(pod):
+    pod(0)
+    (pod.workdir / "restarts").write_text("3 a[0] ")
+    assert "restart 1 of 20 " in pod(4)[2]
+
+
+def test_a_new_jobset_begins_to_count_anew(pod):
+    pod(0), pod(1), pod(2), pod(0)
+    assert "restart 1 of 20 " in pod(1)[2]
+
+
+def test_a_pod_that_is_stopped_in_the_pause_ends(pod):
+    pod(0)
+    process = pod.begin(1, RESTART_PAUSE="600", RESTART_SECOND="0.1")
+    assert "in 600 s" in process.stderr.readline()
+    process.terminate()
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (75, "")
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_a_process_that_hangs_says_where_and_ends_the_run(data):
     ended = tiny_run.ends(processes, timeout=90)
     assert ended[1][0] == 75 and ended[0][0] in (75, -signal.SIGABRT), ended
     log = log_of(workdir, 1)
-    assert re.search(r"a step has not ended for \d+ s \(config.train.stall_minutes is \d+ s\)", log)
+    assert re.search(r"a step.* has not ended for \d+ s \(config.train.stall_minutes is \d+ s\)", log)
     assert "in the_disk_that_hangs" in log
 
 
@@ -260,7 +260,7 @@ def test_a_lost_process_ends_the_others_with_a_message(data, victim):
     status, said = ended[1 - victim]
     # JAX's own watch may be quicker, when process 0 with the meeting place is gone.
     if victim == 0 and status == -signal.SIGABRT:
-        assert "another task died" in log_of(workdir, 1)
+        assert "another task died" in said
         return
     assert status == 75, said
     message = re.search(r"another process of this run was lost at step (\d+) \(.*\); (.*)", said)

@@ -127,7 +127,7 @@ def peer_lost(error: Exception) -> bool:
 
 
 def leader() -> bool:
-    """Whether this is process 0, which alone prints to the terminal and writes metrics."""
+    """Whether this is process 0, which alone writes config and metrics."""
     return jax.process_index() == 0
 
 
