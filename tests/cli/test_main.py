@@ -54,7 +54,7 @@ def test_a_wrong_word_shows_the_usage(words):
 def test_what_may_pass_ends_with_75_and_what_a_person_mends_with_2(
     error, status, said, tmp_path, monkeypatch
 ):
-    def fails(config):
+    def fails(*_):
         raise error
 
     monkeypatch.setattr(preparing, "source", fails)
@@ -64,7 +64,7 @@ def test_what_may_pass_ends_with_75_and_what_a_person_mends_with_2(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_any_job_that_is_told_to_stop_ends_with_75_in_one_line(number, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "source", lambda config: os.kill(os.getpid(), number))
+    monkeypatch.setattr(preparing, "source", lambda *_: os.kill(os.getpid(), number))
     # As it is in a program that a shell started in the background.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
     try:
