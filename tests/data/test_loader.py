@@ -160,7 +160,7 @@ def test_a_shard_that_was_cut_short_is_named_when_it_is_read(folder, tmp_path):
     # To a length at which ArrayRecord gives empty records.
     shard.write_bytes(shard.read_bytes()[:65536])
     dataset = loader.open_dataset(tmp_path / "clips")
-    with pytest.raises(UserError, match=r"00002-of-00005.array_record .*it has 65536 bytes, in man"):
+    with pytest.raises(UserError, match=r"00002-of-00005.array_record .*it has 65536 bytes, in"):
         list(map(dataset.__getitem__, range(len(dataset))))
 
 

@@ -97,7 +97,7 @@ def test_those_of_another_seed_or_number_are_made_anew(workdir, tmp_path):
 
 
 def test_clips_that_were_set_aside_shift_no_pair(tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "source", lambda config: TinyClips())
+    monkeypatch.setattr(preparing, "source", lambda config, *shared: TinyClips())
     here = setting(tmp_path)
     sampling_stages.held_out_stage(here).make()
     make(here)
