@@ -21,7 +21,7 @@ def explained():
 def said():
     """All that package and launchers say, with the parts of a text that stand on lines joined."""
     files = [*(ROOT / "videojam_jax").rglob("*.py"), *(ROOT / "launch").iterdir()]
-    text = "\n".join(path.read_text("utf-8") for path in files)
+    text = "\n".join(path.read_text("utf-8") for path in files if path.is_file())
     return re.sub(r'"(?: \\)?\n\s*f?"', lambda found: " " if "\\" in found[0] else "", text)
 
 

@@ -1,5 +1,6 @@
 """A temporal autoencoder in training, on clips and flow clips as their source gives them."""
 
+import threading
 from pathlib import Path
 
 import jax
@@ -47,6 +48,7 @@ class Autoencoding:
             config, workdir, Share(jax.process_index(), jax.process_count())
         )
         self._set_aside: set[str] = set()
+        self._telling = threading.Lock()
         held_out = autoencoding.held_out(config, len(self._source))
         self._net = autoencoding.net(config)
         self._discriminator = autoencoding.discriminator(config)
@@ -145,6 +147,7 @@ class Autoencoding:
         )
 
     def _tell_bad(self, bad: BadClip) -> None:
-        if bad.source_id not in self._set_aside:
-            self._set_aside.add(bad.source_id)
-            print(f"set aside: {bad}", flush=True)
+        with self._telling:  # threads read
+            if bad.source_id not in self._set_aside:
+                self._set_aside.add(bad.source_id)
+                print(f"set aside: {bad}", flush=True)

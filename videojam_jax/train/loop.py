@@ -215,7 +215,7 @@ def _loop(run: Run, state: TrainState, stop: Stop, watch: Watchdog, alert: Calla
             if written := saves.written():
                 tell(step, written)
             show_every = section.sample_every
-            if show_every and (step % show_every == 0 or step == section.steps):
+            if show_every and not stopped and (step % show_every == 0 or step == section.steps):
                 # All is saved, or will be.
                 with stop.at_once(saves.finish), watch.during("showing clips"):
                     task.show(state, step, log)
