@@ -44,7 +44,7 @@ def data(folder):
     return {
         name: found
         for name, found in digest(folder).items()
-        if not name.startswith("process_")
+        if not name.endswith(".log")
     }
 
 
