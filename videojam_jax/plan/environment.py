@@ -15,6 +15,8 @@ WITHOUT_TPU = {
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    # A program that was compiled without its device cannot be read back.
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
 }
 
 
