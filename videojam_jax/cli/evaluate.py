@@ -1,5 +1,6 @@
 """One of the paper's experiments: train what is missing, sample, measure, report."""
 
+import functools
 from pathlib import Path
 
 from videojam_jax.cli.start import say, start_alone, workdir_at
@@ -25,7 +26,8 @@ def run(arguments) -> int | None:
     if arguments.dry_run:
         print("\n".join(experiment.outline(config, workdir)))
         return None
-    folders, facts = experiment.folders(config, workdir), experiment.facts(config, workdir)
+    folders = experiment.folders(config, workdir)
+    facts = functools.partial(experiment.facts, config, workdir)
     with start_alone(arguments, workdir_at(workdir), facts, folders):
         paths = experiment.evaluate(config, workdir, tell=say)
     if paths is None:

@@ -29,9 +29,13 @@ def run(arguments) -> None:
         loading.load_resolved(folder / "config.json", arguments.overrides)
         for folder in (base, joint)
     ]
-    facts = {"--clips": arguments.clips, "--seed": arguments.seed}
-    for name, config in zip(("base", "VideoJAM"), configs, strict=True):
-        facts |= {f"{name}'s {key}": value for key, value in shared(config).items()}
+
+    def facts():
+        found = {"--clips": arguments.clips, "--seed": arguments.seed}
+        for name, config in zip(("base", "VideoJAM"), configs, strict=True):
+            found |= {f"{name}'s {key}": value for key, value in shared(config).items()}
+        return found
+
     start(arguments, workdir_at(workdir), facts, guard=True)
     from videojam_jax.report.job import compare
 

@@ -43,7 +43,7 @@ def run(arguments) -> None:
         home = Path("sample_out") / workdir.name.partition(".safetensors")[0]
     out = Path(arguments.out) if arguments.out else home / "samples" / "prompts"
     given = {"--prompt": prompts, "--seed": arguments.seed, "--step": arguments.step}
-    start(arguments, home, {**shared(config), **given}, guard=True)
+    start(arguments, home, lambda: {**shared(config), **given}, guard=True)
     from videojam_jax.sample.job import sample
 
     for path in sample(config, workdir, prompts, arguments.seed, out, arguments.step):

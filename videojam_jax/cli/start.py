@@ -3,18 +3,21 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from videojam_jax.errors import UserError, caused
 
+Facts = Callable[[], Mapping[str, Any]]
 
-def start(arguments, workdir: Path, facts: Mapping[str, Any], *, guard: bool = False) -> None:
+
+def start(arguments, workdir: Path, facts: Facts, *, guard: bool = False) -> None:
     """Finds this process's place among others, opens its log, and joins them.
 
     Args:
-      facts: what all of them have to have alike beside code and packages, by name.
+      facts: gives what all of them have to have alike beside code and packages, by name; one
+        process alone does not ask for it.
 
     Raises:
       UserError: in all of them, where they would not run the same.
@@ -35,7 +38,7 @@ def start_apart(arguments, workdir: Path):
 
 @contextlib.contextmanager
 def start_alone(
-    arguments, workdir: Path, facts: Mapping[str, Any], folders: Sequence[Path]
+    arguments, workdir: Path, facts: Facts, folders: Sequence[Path]
 ) -> Iterator[None]:
     """As `start`, for a job that no other run may meet in these folders while it lasts."""
     from videojam_jax import lock
@@ -73,14 +76,14 @@ def _place(arguments, workdir: Path):
     return arguments.launch
 
 
-def _join(launch, facts: Mapping[str, Any], guard: bool) -> None:
+def _join(launch, facts: Facts, guard: bool) -> None:
     """Starts JAX and joins the other processes, as far as all run the same."""
     from videojam_jax.parallel import distributed, same
 
     start_jax(guard)
     distributed.start(launch)
     if launch.processes > 1:
-        same.check({**same.code(), **facts})
+        same.check({**same.code(), **facts()})
 
 
 def is_joined(arguments) -> bool:

@@ -24,10 +24,14 @@ def run(arguments) -> int:
 
     config = loading.load(arguments.config, arguments.overrides)
     workdir = workdir_at(arguments.workdir)
-    facts = shared(config)
-    if not loading.is_autoencoder(config):
-        folder = loading.beside(config.train.dataset, workdir)
-        facts |= {"the clips of config.train.dataset": manifest.digest(folder)}
+
+    def facts():
+        found = shared(config)
+        if not loading.is_autoencoder(config):
+            folder = loading.beside(config.train.dataset, workdir)
+            found |= {"the clips of config.train.dataset": manifest.digest(folder)}
+        return found
+
     with start_alone(arguments, workdir, facts, [workdir]):
         _tell_changes(workdir / "config.json", config)
         from videojam_jax.train.loop import train

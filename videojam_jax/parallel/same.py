@@ -5,9 +5,7 @@ They would train on together with other settings, other code or another JAX, and
 """
 
 import collections
-import contextlib
 import hashlib
-import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
@@ -20,6 +18,7 @@ import numpy as np
 from videojam_jax.differences import differences
 from videojam_jax.errors import UserError
 from videojam_jax.parallel.distributed import broadcast_text, gather
+from videojam_jax.parallel.packages import installed
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # Those that shape the programs, the random numbers and the checkpoints, where installed.
@@ -100,8 +99,4 @@ def code() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Of Python and of the packages that matter, as far as they are installed."""
-    found = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+    return {"python": ".".join(platform.python_version_tuple()[:2]), **installed(PACKAGES)}

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import importlib.metadata
 import os
 import platform
 import socket
@@ -12,6 +11,7 @@ from typing import TextIO
 
 from videojam_jax.files import keep_synced
 from videojam_jax.parallel.launch import Launch
+from videojam_jax.parallel.packages import installed
 
 VERSIONS = ("videojam_jax", "jax", "jaxlib", "libtpu", "orbax-checkpoint")
 
@@ -40,11 +40,8 @@ def log_process(workdir: Path, launch: Launch, job: str, command: str) -> None:
 
 
 def _versions() -> str:
-    said = [f"Python {platform.python_version()}"]
-    for name in VERSIONS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            said.append(f"{name} {importlib.metadata.version(name)}")
-    return ", ".join(said)
+    said = {"Python": platform.python_version(), **installed(VERSIONS)}
+    return ", ".join(f"{name} {version}" for name, version in said.items())
 
 
 class _Both:
